@@ -1,0 +1,47 @@
+/* Counters: one list, from which the enum, the names and the -d stats output are
+ * generated. A counter that nothing moves is a defect. */
+#pragma once
+#include "shadowbox/types.h"
+
+#define COUNTERS(X) \
+	X(EXIT_CHAIN, "exit: direct branch not yet chained") \
+	X(EXIT_INDIRECT, "exit: indirect branch missed the lookup table") \
+	X(EXIT_CALLOUT, "exit: instruction handled by call-out") \
+	X(EXIT_SOFT, "exit: soft operand") \
+	X(EXIT_SOFT_DONE, "exit: soft operand write-back") \
+	X(EXIT_ASYNC, "exit: asynchronous (timer or input signal)") \
+	X(EXIT_FAULT, "exit: fault handed to the guest or to the engine") \
+	X(SIG_FAULT, "host fault signals") \
+	X(SIG_STEP, "host single steps to an instruction boundary") \
+	X(FILL, "hidden faults filled") \
+	X(FILL_TRACE, "write faults on traced pages") \
+	X(FAULT_TRUE, "page faults delivered to the guest") \
+	X(EXCEPTION, "exceptions delivered to the guest") \
+	X(INTERRUPT, "interrupts delivered to the guest") \
+	X(TRANSLATE, "blocks translated") \
+	X(TRANSLATE_INSN, "instructions translated") \
+	X(BLOCK_DROP, "blocks dropped") \
+	X(CACHE_FLUSH, "code cache flushes") \
+	X(SOFTEN, "instructions turned soft") \
+	X(TRACE_PT, "page-table pages traced") \
+	X(TRACE_CODE, "code pages traced") \
+	X(PT_WRITE, "page-table writes seen") \
+	X(INVALIDATE, "ranges invalidated") \
+	X(VIEW_SWITCH, "view switches") \
+	X(VIEW_FLUSH, "views flushed") \
+	X(VIEW_RECYCLE, "views recycled") \
+	X(CR3_WRITE, "CR3 writes") \
+	X(PIO, "port accesses") \
+	X(MMIO, "memory-mapped register accesses") \
+	X(HLT, "HLT sleeps") \
+	X(UNKNOWN_MSR, "accesses to unknown MSRs") \
+	X(REFUSED, "instructions refused with #UD")
+
+enum counter {
+#define X(id, text) CTR_##id,
+	COUNTERS(X)
+#undef X
+	CTR_MAX
+};
+
+extern const char *const counter_names[CTR_MAX];

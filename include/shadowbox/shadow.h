@@ -1,0 +1,103 @@
+/* Shadow maps: guest page tables become host mappings of guest RAM.
+ *
+ * Low half of the guest: hva = gla. High half: hva = gla + fold. The running view is
+ * a cache of translations, coherent as a TLB is: entries may vanish at any time, and
+ * must vanish at INVLPG, CR3, CR4 writes. Page-table pages that the walker has used
+ * and pages with translated code are traced: no view maps them writable, so every
+ * write to them is seen (fault, or soft operand).
+ *
+ * All of this runs inside views, in the engine loop or in the fault handler (never
+ * both at once: the handler only interrupts translated code), allocates nothing, and
+ * uses general registers only. */
+#pragma once
+#include "shadowbox/cpu.h"
+#include "shadowbox/insn.h"
+#include "shadowbox/mem.h"
+#include "shadowbox/vm.h"
+
+/* Which kind of translated code made an access; part of a block's key. */
+enum flavour {
+	FLAVOUR_USER,  /* CPL 3, 64-bit: identity, PKRU lets only guest-user pages through */
+	FLAVOUR_KLOW,  /* CPL 0, RIP in the low half: identity */
+	FLAVOUR_KHIGH, /* CPL 0, RIP in the high half: GS.base = fold, RSP held folded */
+	FLAVOUR_SOFT,  /* everything else (16/32-bit, unfoldable): all operands soft */
+};
+
+/* --- walker ------------------------------------------------------------------- */
+struct walk {
+	gpa_t gpa;      /* of the byte asked for */
+	u64 page_size;  /* 4 KiB, 2 MiB, 1 GiB; paging off: 1 GiB chunks */
+	bool writable;  /* by this access's privilege, CR0.WP considered */
+	bool user;      /* U/S set at all levels */
+	bool exec;      /* no NX at any level */
+	bool dirty;     /* leaf D bit set (after the walk) */
+	bool global;
+	u8 levels;      /* table pages used ... */
+	gpa_t table[4]; /* ... from root to leaf */
+};
+/* Walks for an access of kind acc (ACC_READ/WRITE/EXEC) at privilege user; sets A bits
+ * and, for writes, D, atomically. 0, or CPU_FAULT with v->exc filled (#PF; #GP for
+ * non-canonical addresses). Modes: no paging, 4-level; PAE and legacy come later. */
+int walk_gla(struct vcpu *v, gla_t a, u32 acc, bool user, struct walk *out) MUST_CHECK;
+
+/* --- software access ---------------------------------------------------------- */
+enum soft_kind {
+	SOFT_RAM,    /* ptr is valid for the whole access; nobody watches */
+	SOFT_TRACED, /* ptr is valid, but the page is traced and this is a write: bracket the
+	              * access with trace_write_begin/end */
+	SOFT_MMIO,   /* gpa is a device register: use the bus */
+	SOFT_SPLIT,  /* crosses a page: use mem_read/mem_write and a bounce buffer */
+};
+struct soft_ref {
+	enum soft_kind kind;
+	gpa_t gpa;
+	void *ptr;
+};
+/* Resolves [a, a+len) for a data access through a small software TLB (flushed by the
+ * mmu_* functions). For SPLIT both pages have been checked, so that the access is
+ * known to succeed. 0, or CPU_FAULT with v->exc filled. */
+int soft_resolve(struct vcpu *v, gla_t a, u32 len, u32 acc, struct soft_ref *out) MUST_CHECK;
+
+/* --- traces ------------------------------------------------------------------- */
+struct trace_write {
+	gpa_t gpa;
+	u32 len;
+	u64 old[9]; /* page-table entries that the write may change, before it */
+};
+/* Bracket a write of len bytes (<= 64, within one page) to a traced page: end compares
+ * page-table entries and queues invalidations, and tells the translator of code
+ * (dbt_code_written). */
+void trace_write_begin(struct trace_write *tw, gpa_t a, u32 len);
+void trace_write_end(struct vcpu *v, struct trace_write *tw);
+/* A bulk write (string operation, DMA) of len bytes within one page is about to change
+ * a traced page: everything derived from it is dropped and the trace removed. */
+void trace_bulk_write(struct vcpu *v, gpa_t a, u32 len);
+bool trace_is_traced(gpa_t a);
+/* The translator has decoded code in this page / no longer has any block there. */
+void trace_code_add(struct vcpu *v, gpa_t page);
+void trace_code_remove(gpa_t page);
+
+/* --- hidden faults ------------------------------------------------------------ */
+enum fill_result {
+	FILL_DONE,  /* mapped: run the instruction again */
+	FILL_FAULT, /* the guest's own fault: v->exc is filled */
+	FILL_SOFT,  /* cannot be mapped (MMIO, traced page being written, zone, not
+	             * foldable): the operand must be soft */
+};
+/* A host page fault (or key fault) at hva by translated code of flavour f. Called by
+ * the fault handler. */
+enum fill_result shadow_fill(struct vcpu *v, u64 hva, bool write, enum flavour f);
+
+/* --- views -------------------------------------------------------------------- */
+/* Called once in the monitor before any view is forked: carves its pools from the
+ * arena at base; returns the bytes used. */
+size_t shadow_init(void *base, size_t size);
+/* Called once in each view process after its private memory is set up. */
+void shadow_view_init(unsigned slot);
+/* The slot of the view that should run code of flavour f now: for KHIGH the running
+ * one where its high half agrees; else the view of v->cr3, a free one, or the least
+ * recently used, recycled. */
+unsigned shadow_view_wanted(struct vcpu *v, enum flavour f);
+/* Called in a view each time it becomes the running one: applies flushes, queued
+ * invalidations and new traces. */
+void shadow_view_enter(struct vcpu *v, unsigned slot);

@@ -1,0 +1,67 @@
+/* The arena: the one block of memory that the monitor and all views of a VM share,
+ * mapped at ARENA_HVA everywhere. */
+#pragma once
+#include "shadowbox/cpu.h"
+#include "shadowbox/layout.h"
+#include "shadowbox/machine.h"
+
+#define VIEW_MAX 64
+
+enum view_state { VIEW_NONE, VIEW_STARTING, VIEW_CHECKED, VIEW_READY, VIEW_DEAD };
+
+/* One view process, as all processes see it. */
+struct view_slot {
+	u32 state;      /* enum view_state */
+	i32 pid;        /* as the monitor sees it */
+	u32 wake;       /* futex: bumped to wake this view (generation count) */
+	u32 in_use;
+	u64 cr3;        /* root that this view shadows, ~0 when free */
+	u64 last_used;  /* for recycling: the least recently used goes first */
+	u64 trace_seen; /* position in the trace log up to which this view has applied it */
+	u32 flush;      /* VIEW_FLUSH_*: to be done before the view runs next */
+	u32 queue_len;
+	struct { u64 start, len; } queue[64]; /* pending invalidations (hva ranges) */
+};
+
+/* Engine policy, from -accel sub-options; read-only after start. */
+struct policy {
+	bool all_soft;   /* every memory operand soft */
+	bool no_chain;   /* no direct chaining, no inline indirect lookup */
+	bool one_view;   /* one view for all CR3s, flushed at each switch */
+	bool no_pkeys;   /* pretend that the host lacks protection keys */
+	bool no_fsgsbase;
+	u32 block_max;   /* most guest instructions in a block */
+};
+
+struct host_caps {
+	bool pkeys, fsgsbase, avx512, tsc_invariant, uffd_wp;
+	u8 key_zone, key_kl, key_kh, key_s, key_t, key_p; /* guest-user pages use key 0 */
+	u8 key_sigstack; /* of the alternate signal stack: key_zone, or key_s if the kernel
+	                  * writes signal frames with the interrupted code's rights */
+	u32 max_map_count;
+	u32 sigstack_size;
+	u64 xcr0;
+};
+
+#define FLIGHT_EVENTS 64
+struct flight_event { u64 tsc; u32 kind; u32 arg; u64 rip, a, b; };
+
+struct arena {
+	struct machine machine;
+	struct policy policy;
+	struct host_caps host;
+	struct view_slot view[VIEW_MAX];
+	u32 view_wanted;     /* view slots that the monitor shall have started (low-water) */
+	u32 running_view;    /* slot that owns the vCPU */
+	u32 monitor_idle;    /* the monitor sleeps in poll(): post to the eventfd */
+	u32 hlt_futex;       /* bumped to wake a halted vCPU */
+	u64 fold;            /* FOLD of this VM */
+	struct ring log;     /* text for the monitor to print */
+	struct flight_event flight[FLIGHT_EVENTS];
+	u64 flight_next;
+	char death[1024];    /* why the VM died, if it did */
+	u8 shadow_area[] __attribute__((aligned(4096))); /* shadow/ and dbt/ carve their pools from here */
+};
+
+#define ARENA ((struct arena *)ARENA_HVA)
+#define VCPU ((struct vcpu *)HOT_VCPU_HVA)

@@ -1,0 +1,384 @@
+/* Blocks and their indexes. See cache.h. */
+#include <string.h>
+#include "cache.h"
+#include "decode.h"
+#include "shadowbox/log.h"
+#include "shadowbox/sandbox.h"
+
+struct cache *cache;
+
+static u32 hash_u64(u64 x)
+{
+	return (u32)((x * 0x9e3779b97f4a7c15UL) >> 48) & (HASH_SIZE - 1);
+}
+
+static struct table_entry *table_kernel(void) { return (void *)HOT_TABLE_K_HVA; }
+static struct table_entry *table_user(void) { return (void *)HOT_TABLE_U_HVA; }
+static struct table_entry *table_user_of(unsigned slot)
+{
+	return (void *)(PRIVATE_HVA + 0x40000000UL + (u64)slot * 0x100000);
+}
+
+/* An empty entry must never match a target with its own index: gva 0 has index 0. */
+static void table_clear_entry(struct table_entry *t, u32 i)
+{
+	t[i].host = 0;
+	t[i].neg_gva = i == 0 ? 1 : 0;
+}
+
+size_t dbt_init(void *base, size_t size)
+{
+	if (size < sizeof(struct cache) || decode_init() < 0)
+		return 0;
+	cache = base;
+	cache->n_blocks = 1;
+	cache->n_exits = EXIT_FIRST;
+	cache->n_insns = 1;
+	emit_stubs();
+	cache->code_start = cache->code_next;
+	table_clear_entry(table_kernel(), 0);
+	for (unsigned s = 0; s < VIEW_MAX; s++)
+		table_clear_entry(table_user_of(s), 0);
+	return sizeof(struct cache);
+}
+
+bool cache_room(void)
+{
+	return cache->n_blocks < MAX_BLOCKS - 1 && cache->n_exits < MAX_EXITS - 1024 &&
+	       cache->n_insns < MAX_INSNS - 512 && cache->n_marks < MAX_MARKS - 8192 &&
+	       cache->code_next < CODE_SIZE - 65536;
+}
+
+static void table_clear(struct table_entry *t, struct table_used *u)
+{
+	for (u32 i = 0; i < u->count; i++)
+		table_clear_entry(t, u->idx[i]);
+	u->count = 0;
+}
+
+void cache_flush(void)
+{
+	VCPU->counters[CTR_CACHE_FLUSH]++;
+	for (u32 i = 1; i < cache->n_blocks; i++) {
+		struct block *b = &cache->block[i];
+		if (b->dead)
+			continue;
+		trace_code_remove(gpa(b->page0));
+		if (b->page1 != ~0UL)
+			trace_code_remove(gpa(b->page1));
+	}
+	table_flush(false);
+	table_flush(true);
+	memset(cache->hash, 0, sizeof(cache->hash));
+	memset(cache->page0_hash, 0, sizeof(cache->page0_hash));
+	memset(cache->page1_hash, 0, sizeof(cache->page1_hash));
+	memset(cache->gva_hash, 0, sizeof(cache->gva_hash));
+	cache->n_blocks = 1;
+	cache->n_exits = EXIT_FIRST;
+	cache->n_insns = 1;
+	cache->n_marks = 0;
+	cache->code_next = cache->code_start;
+	cache->flushes++;
+}
+
+u32 cache_find(u64 gva, u64 gpa, u64 page1, u8 flavour, u8 mode)
+{
+	for (u32 id = cache->hash[hash_u64(gva)]; id; id = cache->block[id].hash_next) {
+		struct block *b = &cache->block[id];
+		if (b->gva == gva && !b->dead && b->page0 == (gpa & PAGE_MASK) && b->page1 == page1 &&
+		    b->flavour == flavour && b->mode == mode)
+			return id;
+	}
+	return 0;
+}
+
+static void list_push(u32 *head, u32 *next, u32 id)
+{
+	*next = *head;
+	*head = id;
+}
+
+void cache_insert(u32 id)
+{
+	struct block *b = &cache->block[id];
+
+	list_push(&cache->hash[hash_u64(b->gva)], &b->hash_next, id);
+	list_push(&cache->gva_hash[hash_u64(b->gva >> PAGE_SHIFT)], &b->gva_next, id);
+	list_push(&cache->page0_hash[hash_u64(b->page0 >> PAGE_SHIFT)], &b->page0_next, id);
+	trace_code_add(VCPU, gpa(b->page0));
+	if (b->page1 != ~0UL) {
+		list_push(&cache->page1_hash[hash_u64(b->page1 >> PAGE_SHIFT)], &b->page1_next, id);
+		trace_code_add(VCPU, gpa(b->page1));
+	}
+}
+
+struct block *cache_block_at(u64 host_pc)
+{
+	u32 off = (u32)(host_pc - CODE_RX_HVA), lo = 1, hi = cache->n_blocks;
+
+	if (host_pc < CODE_RX_HVA + cache->code_start || host_pc >= CODE_RX_HVA + cache->code_next)
+		return NULL;
+	while (hi - lo > 1) {
+		u32 mid = (lo + hi) / 2;
+		if (cache->block[mid].code_off <= off)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	if (lo >= cache->n_blocks || off < cache->block[lo].code_off ||
+	    off >= cache->block[lo].code_off + cache->block[lo].code_len)
+		return NULL;
+	return &cache->block[lo];
+}
+
+const struct mark *cache_mark(const struct block *b, u64 host_pc)
+{
+	u32 off = (u32)(host_pc - CODE_RX_HVA) - b->code_off;
+	const struct mark *m = &cache->mark[b->marks];
+	u32 lo = 0, hi = b->n_marks;
+
+	while (hi - lo > 1) {
+		u32 mid = (lo + hi) / 2;
+		if (m[mid].off <= off)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	return &m[lo];
+}
+
+static void patch_rel32(u32 at, u32 target)
+{
+	i32 rel = (i32)(target - (at + 4));
+
+	memcpy((u8 *)CODE_RW_HVA + at, &rel, 4);
+}
+
+void cache_chain(u32 exit_id, u32 block)
+{
+	struct exit_rec *x = &cache->exit[exit_id];
+
+	if (x->linked || !x->patch_off)
+		return;
+	x->linked = block;
+	x->next_in = cache->block[block].incoming;
+	cache->block[block].incoming = exit_id;
+	patch_rel32(x->patch_off, cache->block[block].code_off);
+}
+
+static void unchain_incoming(struct block *b)
+{
+	u32 next;
+
+	for (u32 e = b->incoming; e; e = next) {
+		struct exit_rec *x = &cache->exit[e];
+		next = x->next_in;
+		patch_rel32(x->patch_off, x->stub_off);
+		x->linked = 0;
+		x->next_in = 0;
+	}
+	b->incoming = 0;
+}
+
+/* Removes from the incoming lists of their targets the exits of a block that dies. */
+static void unlink_outgoing(struct block *b)
+{
+	for (u32 e = b->exits; e < b->exits + b->n_exits; e++) {
+		struct exit_rec *x = &cache->exit[e];
+		if (!x->linked)
+			continue;
+		u32 *p = &cache->block[x->linked].incoming;
+		while (*p && *p != e)
+			p = &cache->exit[*p].next_in;
+		if (*p)
+			*p = x->next_in;
+		x->linked = 0;
+		x->next_in = 0;
+		/* The block may still be running: let it leave through the stub. */
+		patch_rel32(x->patch_off, x->stub_off);
+	}
+}
+
+static void table_purge(struct table_entry *t, u64 gva)
+{
+	u32 i = gva & (TABLE_ENTRIES - 1);
+
+	if (t[i].neg_gva == -gva)
+		table_clear_entry(t, i);
+}
+
+static void table_purge_block(const struct block *b)
+{
+	if (!(b->mode & MODE_CPL3)) {
+		table_purge(table_kernel(), b->gva);
+		return;
+	}
+	for (unsigned s = 0; s < VIEW_MAX; s++)
+		if (cache->used_user[s].count)
+			table_purge(table_user_of(s), b->gva);
+}
+
+void cache_drop(u32 id)
+{
+	struct block *b = &cache->block[id];
+
+	if (b->dead)
+		return;
+	VCPU->counters[CTR_BLOCK_DROP]++;
+	b->dead = 1; /* leaves the hash lists when they are next walked */
+	unchain_incoming(b);
+	unlink_outgoing(b);
+	table_purge_block(b);
+}
+
+void table_set(struct vcpu *v, u64 gva, u32 block)
+{
+	bool user = cache->block[block].mode & MODE_CPL3;
+	struct table_entry *t = user ? table_user() : table_kernel();
+	struct table_used *u = user ? &cache->used_user[ARENA->running_view] : &cache->used_kernel;
+	u32 i = gva & (TABLE_ENTRIES - 1);
+
+	(void)v;
+	if (!t[i].host) {
+		if (u->count == TABLE_ENTRIES)
+			table_clear(t, u);
+		u->idx[u->count++] = i;
+	}
+	t[i].neg_gva = -gva;
+	t[i].host = CODE_RX_HVA + cache->block[block].code_off;
+}
+
+void table_flush(bool user)
+{
+	if (!user) {
+		table_clear(table_kernel(), &cache->used_kernel);
+		return;
+	}
+	for (unsigned s = 0; s < VIEW_MAX; s++)
+		table_clear(table_user_of(s), &cache->used_user[s]);
+}
+
+u64 table_get(bool user, u64 gva)
+{
+	struct table_entry *t = user ? table_user() : table_kernel();
+	u32 i = gva & (TABLE_ENTRIES - 1);
+
+	return t[i].neg_gva == -gva ? t[i].host : 0;
+}
+
+/* --- callbacks from the shadow layer ---------------------------------------------------- */
+void dbt_code_written(gpa_t page, u32 off, u32 len, bool all)
+{
+	u64 pg = page.v & PAGE_MASK, end = off + len;
+	u32 bucket = hash_u64(pg >> PAGE_SHIFT);
+
+	for (u32 *p = &cache->page0_hash[bucket], id; (id = *p);) {
+		struct block *b = &cache->block[id];
+		u64 start = b->gva & ~PAGE_MASK;
+		if (!b->dead && b->page0 == pg && (all || (start < end && off < start + b->guest_len)))
+			cache_drop(id);
+		if (b->dead)
+			*p = b->page0_next;
+		else
+			p = &b->page0_next;
+	}
+	for (u32 *p = &cache->page1_hash[bucket], id; (id = *p);) {
+		struct block *b = &cache->block[id];
+		u64 stop = (b->gva & ~PAGE_MASK) + b->guest_len - PAGE_SIZE;
+		if (!b->dead && b->page1 == pg && (all || off < stop))
+			cache_drop(id);
+		if (b->dead)
+			*p = b->page1_next;
+		else
+			p = &b->page1_next;
+	}
+}
+
+static void forget_block_mapping(struct block *b, unsigned slot)
+{
+	if (b->dead)
+		return;
+	if (!(b->mode & MODE_CPL3)) {
+		table_purge(table_kernel(), b->gva);
+		unchain_incoming(b);
+	} else if (slot == VIEW_MAX) {
+		table_purge_block(b);
+	} else if (cache->used_user[slot].count) {
+		table_purge(table_user_of(slot), b->gva);
+	}
+}
+
+/* Kernel code stays chained across a wholesale flush as long as its page still maps
+ * where it did: one walk per block that is chained or in the table. */
+static void revalidate_kernel(struct vcpu *v)
+{
+	u64 last_page = 1, last_gpa = ~0UL;
+	struct walk w;
+
+	for (u32 id = 1; id < cache->n_blocks; id++) {
+		struct block *b = &cache->block[id];
+		if (b->dead || (b->mode & MODE_CPL3))
+			continue;
+		if ((b->gva & PAGE_MASK) != last_page) {
+			struct exc saved = v->exc;
+			last_page = b->gva & PAGE_MASK;
+			last_gpa = walk_gla(v, gla(b->gva), ACC_EXEC, false, &w) == CPU_NEXT
+					   ? w.gpa.v & PAGE_MASK : ~0UL;
+			v->exc = saved;
+		}
+		if (b->page0 != last_gpa)
+			forget_block_mapping(b, VIEW_MAX);
+	}
+}
+
+void dbt_unmapped(unsigned slot, gla_t start, u64 len)
+{
+	bool high = start.v >> 63;
+
+	if (len > 64 * PAGE_SIZE) {
+		if (high) {
+			revalidate_kernel(VCPU);
+			return;
+		}
+		for (unsigned s = 0; s < VIEW_MAX; s++)
+			if (s == slot || slot == VIEW_MAX)
+				table_clear(table_user_of(s), &cache->used_user[s]);
+		table_clear(table_kernel(), &cache->used_kernel); /* kernel-low code */
+		return;
+	}
+	for (u64 page = start.v & PAGE_MASK; page - (start.v & PAGE_MASK) < len + (start.v & ~PAGE_MASK);
+	     page += PAGE_SIZE) {
+		for (u32 id = cache->gva_hash[hash_u64(page >> PAGE_SHIFT)]; id; id = cache->block[id].gva_next)
+			if ((cache->block[id].gva & PAGE_MASK) == page)
+				forget_block_mapping(&cache->block[id], slot);
+	}
+}
+
+/* --- guilty instructions ------------------------------------------------------------------ */
+static u32 soft_slot(u64 gpa)
+{
+	u32 i = (u32)((gpa * 0x9e3779b97f4a7c15UL) >> 48) & (SOFT_SIZE - 1);
+
+	while (cache->soft[i] && cache->soft[i] != gpa + 1)
+		i = (i + 1) & (SOFT_SIZE - 1);
+	return i;
+}
+
+bool soft_wanted(u64 gpa)
+{
+	return cache->soft[soft_slot(gpa)] != 0;
+}
+
+void soft_add(u64 gpa)
+{
+	if (cache->n_soft > SOFT_SIZE / 2) {
+		memset(cache->soft, 0, sizeof(cache->soft));
+		cache->n_soft = 0;
+	}
+	u32 i = soft_slot(gpa);
+	if (!cache->soft[i]) {
+		cache->soft[i] = gpa + 1;
+		cache->n_soft++;
+		VCPU->counters[CTR_SOFTEN]++;
+	}
+}

@@ -1,0 +1,124 @@
+/* The code cache: blocks, exits, marks (the back-map), lookup tables, chaining.
+ *
+ * A block is translated guest code from one entry to the first control transfer, page
+ * end or length limit. Its key is (gva, gpa, mode). Everything lies in arena pools with
+ * bump allocation; when one is full, all is flushed and translation starts anew (only
+ * from the engine loop, never while guest code runs).
+ *
+ * Host addresses in the cache are 32-bit offsets from CODE_RX_HVA / CODE_RW_HVA. */
+#pragma once
+#include "shadowbox/dbt.h"
+#include "shadowbox/counters.h"
+#include "shadowbox/insn.h"
+
+/* What is true at a host PC inside a block, from this mark to the next. */
+enum mark_kind {
+	MARK_BOUNDARY, /* exact guest state at guest offset goff */
+	MARK_RESTART,  /* undo (unspill) to get the exact state at goff */
+	MARK_DONE,     /* the instruction is done but for unspilling; then goff, the next one */
+	MARK_STEP,     /* neither: run on, instruction by instruction, to a boundary */
+	MARK_EXIT,     /* on the way out to the engine, which will look at pending events */
+};
+enum mark_flags {
+	MARK_PUSHED = 1, /* RSP has been decremented by 8 and must be put back */
+	MARK_SOFT = 2,   /* a soft operand's pointer is in use: host addresses are physmap's */
+};
+struct mark {
+	u16 off;   /* host offset in the block */
+	u16 goff;
+	u16 spill; /* registers whose guest value is in the spill slots */
+	u8 kind, flags;
+};
+
+enum exit_kind {
+	EXIT_CHAIN,    /* direct branch to `target` */
+	EXIT_CALLOUT,  /* run cpu_ops[], go on at resume_a if that is not 0 */
+	EXIT_SOFT,     /* resolve the memory operand; go on at resume_a (RAM) or resume_b */
+	EXIT_SOFT_DONE,/* write back a bounce buffer or a traced write; go on at resume_a */
+	EXIT_RAISE,    /* raise the exception whose vector is in `scratch` */
+};
+/* Exit ids below EXIT_FIRST are not records. */
+enum { EXIT_ID_ASYNC = 1, EXIT_ID_FAULT, EXIT_ID_RETRY, EXIT_ID_INDIRECT_U, EXIT_ID_INDIRECT_K, EXIT_FIRST = 16 };
+
+struct exit_rec {
+	u64 target;
+	u32 block;
+	u32 insn;      /* index into the insn pool */
+	u32 resume_a, resume_b;
+	u32 patch_off; /* rel32 field that a chain patches */
+	u32 stub_off;  /* where it points when not chained */
+	u32 linked;    /* block that it is chained to, 0 none */
+	u32 next_in;   /* next exit chained to the same block */
+	u16 goff;
+	u8 kind;
+	u8 scratch;    /* register that receives the soft pointer */
+};
+
+enum block_mode {
+	MODE_CPL3 = 1, MODE_FPU_TRAP = 2, MODE_CODE32 = 4, MODE_CODE16 = 8,
+};
+struct block {
+	u64 gva;
+	u64 page0, page1; /* gpa of the page, and of the next if the code crosses; ~0 none */
+	u32 code_off, code_len;
+	u32 marks, n_marks, exits, n_exits;
+	u32 hash_next, page0_next, page1_next, gva_next;
+	u32 incoming;     /* exits chained here */
+	u16 guest_len, n_insns;
+	u8 flavour, mode, dead;
+};
+
+#define MAX_BLOCKS (1u << 18)
+#define MAX_EXITS (1u << 20)
+#define MAX_INSNS (1u << 19)
+#define MAX_MARKS (1u << 23)
+#define HASH_SIZE (1u << 16)
+#define SOFT_SIZE (1u << 16)
+#define TABLE_ENTRIES 65536u
+
+struct table_entry { u64 neg_gva, host; };
+struct table_used { u32 count; u16 idx[TABLE_ENTRIES]; };
+
+struct cache {
+	u32 n_blocks, n_exits, n_insns, n_marks;
+	u32 code_next, code_start;
+	u32 n_soft;
+	u64 flushes;
+	u8 table_mode[2]; /* block mode and flavour << 4 that the kernel and user tables hold */
+	/* Entry points of the common stubs. */
+	u32 exit_user, exit_kernel, enter_tail, lookup_user, lookup_kernel;
+	u32 hash[HASH_SIZE], gva_hash[HASH_SIZE], page0_hash[HASH_SIZE], page1_hash[HASH_SIZE];
+	u64 soft[SOFT_SIZE]; /* gpa of instructions whose operand must be soft, +1 */
+	struct block block[MAX_BLOCKS];
+	struct exit_rec exit[MAX_EXITS];
+	struct insn insn[MAX_INSNS];
+	struct mark mark[MAX_MARKS];
+	struct table_used used_kernel;
+	struct table_used used_user[VIEW_MAX];
+};
+extern struct cache *cache;
+
+size_t dbt_init(void *base, size_t size);
+bool cache_room(void);  /* enough room left in every pool for one more block */
+void cache_flush(void);
+u32 cache_find(u64 gva, u64 gpa, u64 page1, u8 flavour, u8 mode);
+void cache_insert(u32 id); /* block filled in: link into the hashes, trace its pages */
+struct block *cache_block_at(u64 host_pc); /* NULL if host_pc is not in a block */
+const struct mark *cache_mark(const struct block *b, u64 host_pc);
+void cache_chain(u32 exit_id, u32 block);
+void cache_drop(u32 block);
+/* Lookup tables of indirect branches. */
+void table_set(struct vcpu *v, u64 gva, u32 block);
+u64 table_get(bool user, u64 gva);
+void table_flush(bool user);
+/* Instructions found guilty: their memory operand cannot be direct. */
+bool soft_wanted(u64 gpa);
+void soft_add(u64 gpa);
+/* Generates the common stubs at the start of the code cache (emit.c). */
+void emit_stubs(void);
+
+/* Address of the spill slot of register r, by flavour; slot 16 is for jump targets. */
+u64 spill_slot(u8 flavour, unsigned r);
+
+/* translate.c */
+u32 translate_block(struct vcpu *v, u8 flavour, u8 mode, u64 gva, u64 gpa, u64 page1);

@@ -1,0 +1,516 @@
+/* Decoder: Capstone says what an instruction is, which memory it touches and which
+ * registers it names; a small layout parser of our own says where prefixes, opcode,
+ * ModRM, SIB, displacement and immediate are, because re-encoding needs the bytes.
+ *
+ * Known errors of Capstone 4.0.2 are corrected here (RDPID, UD0/UD1, VNNI, store
+ * operands reported as reads); the reference is SDM vol. 2 appendix A. */
+#include <capstone/capstone.h>
+#include <string.h>
+#include "decode.h"
+#include "shadowbox/log.h"
+
+static csh handle[3]; /* 16, 32, 64 */
+static cs_insn *scratch_insn;
+
+static const u8 policy[X86_INS_ENDING] = {
+#define ROW(id, op) [X86_INS_##id] = OP_##op + 1,
+#define COPY(id) [X86_INS_##id] = OP_COPY + 1,
+#include "policy.def"
+#undef ROW
+#undef COPY
+};
+
+/* Memory as first operand, yet only read. Everything else with memory first is
+ * taken as written (Capstone calls many stores reads). */
+static const u16 reads_first_operand[] = {
+	X86_INS_CMP, X86_INS_TEST, X86_INS_BT, X86_INS_MUL, X86_INS_IMUL, X86_INS_DIV, X86_INS_IDIV,
+	X86_INS_PUSH, X86_INS_JMP, X86_INS_CALL, X86_INS_LJMP, X86_INS_LCALL, X86_INS_FLD,
+	X86_INS_FILD, X86_INS_FBLD, X86_INS_FADD, X86_INS_FIADD, X86_INS_FSUB, X86_INS_FISUB,
+	X86_INS_FSUBR, X86_INS_FISUBR, X86_INS_FMUL, X86_INS_FIMUL, X86_INS_FDIV, X86_INS_FIDIV,
+	X86_INS_FDIVR, X86_INS_FIDIVR, X86_INS_FCOM, X86_INS_FCOMP, X86_INS_FICOM, X86_INS_FICOMP,
+	X86_INS_FLDCW, X86_INS_FLDENV, X86_INS_FRSTOR, X86_INS_FXRSTOR, X86_INS_FXRSTOR64,
+	X86_INS_LDMXCSR, X86_INS_VLDMXCSR, X86_INS_XRSTOR, X86_INS_XRSTOR64, X86_INS_NOP,
+	X86_INS_CLFLUSH, X86_INS_CLFLUSHOPT, X86_INS_CLWB, X86_INS_LGDT, X86_INS_LIDT,
+	X86_INS_LLDT, X86_INS_LTR, X86_INS_LMSW, X86_INS_VERR, X86_INS_VERW, X86_INS_INVLPG,
+	X86_INS_PREFETCH, X86_INS_PREFETCHNTA, X86_INS_PREFETCHT0, X86_INS_PREFETCHT1,
+	X86_INS_PREFETCHT2, X86_INS_PREFETCHW,
+};
+/* Sizes that Capstone leaves out or gets wrong. */
+static const struct { u16 id; u16 size; } mem_size_fix[] = {
+	{ X86_INS_FXSAVE, 0 }, { X86_INS_FXSAVE64, 0 }, { X86_INS_CMPXCHG16B, 16 },
+	{ X86_INS_CMPXCHG8B, 8 }, { X86_INS_FLDENV, 28 }, { X86_INS_FNSTENV, 28 },
+	{ X86_INS_FLDCW, 2 }, { X86_INS_FNSTCW, 2 }, { X86_INS_FNSTSW, 2 },
+	{ X86_INS_LDMXCSR, 4 }, { X86_INS_STMXCSR, 4 }, { X86_INS_FBLD, 10 }, { X86_INS_FBSTP, 10 },
+};
+
+int decode_init(void)
+{
+	static const cs_mode modes[3] = { CS_MODE_16, CS_MODE_32, CS_MODE_64 };
+
+	for (int i = 0; i < 3; i++) {
+		if (cs_open(CS_ARCH_X86, modes[i], &handle[i]) != CS_ERR_OK)
+			return -1;
+		cs_option(handle[i], CS_OPT_DETAIL, CS_OPT_ON);
+	}
+	scratch_insn = cs_malloc(handle[2]);
+	return scratch_insn ? 0 : -1;
+}
+
+static csh handle_for(int code_size)
+{
+	return handle[code_size == 64 ? 2 : code_size == 32 ? 1 : 0];
+}
+
+/* --- layout ------------------------------------------------------------------------- */
+static bool map0_has_modrm(u8 op, int code_size)
+{
+	if (op < 0x40)
+		return (op & 7) < 4;
+	switch (op) {
+	case 0x62:
+		return code_size != 64;
+	case 0x63: case 0x69: case 0x6b: case 0xc0: case 0xc1: case 0xc4: case 0xc5: case 0xc6:
+	case 0xc7: case 0xf6: case 0xf7: case 0xfe: case 0xff:
+		return true;
+	}
+	return (op >= 0x80 && op <= 0x8f) || (op >= 0xd0 && op <= 0xd3) || (op >= 0xd8 && op <= 0xdf);
+}
+
+static bool map1_has_modrm(u8 op)
+{
+	if ((op >= 0x05 && op <= 0x09) || op == 0x0b || op == 0x0e || (op >= 0x30 && op <= 0x37) ||
+	    op == 0x77 || (op >= 0x80 && op <= 0x8f) || (op >= 0xa0 && op <= 0xa2) ||
+	    (op >= 0xa8 && op <= 0xaa) || (op >= 0xc8 && op <= 0xcf))
+		return false;
+	return true;
+}
+
+struct cursor {
+	const u8 *b;
+	unsigned n, pos;
+	bool ext_r, ext_x, ext_b; /* REX/VEX/EVEX register extensions */
+	bool p66, p67, vl2;
+};
+
+static void parse_prefixes(struct insn *in, struct cursor *c)
+{
+	in->seg = SEG_DS;
+	for (; c->pos < c->n; c->pos++) {
+		switch (c->b[c->pos]) {
+		case 0x66: c->p66 = true; continue;
+		case 0x67: c->p67 = true; continue;
+		case 0xf0: in->lock = 1; continue;
+		case 0xf2: case 0xf3: in->rep = c->b[c->pos]; continue;
+		case 0x26: case 0x2e: case 0x36: case 0x3e:
+			/* ES, CS, SS, DS overrides mean nothing in 64-bit code. */
+			if (in->code_size != 64) {
+				in->seg = (c->b[c->pos] >> 3) & 3;
+				in->seg_override = 1;
+			}
+			continue;
+		case 0x64: in->seg = SEG_FS; in->seg_override = 1; continue;
+		case 0x65: in->seg = SEG_GS; in->seg_override = 1; continue;
+		}
+		break;
+	}
+	in->off_prefix_end = c->pos;
+}
+
+static void parse_vex(struct insn *in, struct cursor *c)
+{
+	const u8 *p = c->b + c->pos;
+
+	if (p[0] == 0xc5) {
+		in->vex = 2;
+		c->ext_r = !(p[1] & 0x80);
+		in->vvvv = (~p[1] >> 3) & 15;
+		in->map = 1;
+		c->pos += 2;
+	} else if (p[0] == 0xc4) {
+		in->vex = 3;
+		c->ext_r = !(p[1] & 0x80);
+		c->ext_x = !(p[1] & 0x40);
+		c->ext_b = !(p[1] & 0x20);
+		in->map = p[1] & 0x1f;
+		in->vvvv = (~p[2] >> 3) & 15;
+		c->pos += 3;
+	} else {
+		in->vex = 4;
+		c->ext_r = !(p[1] & 0x80);
+		c->ext_x = !(p[1] & 0x40);
+		c->ext_b = !(p[1] & 0x20);
+		in->map = p[1] & 7;
+		in->vvvv = (~p[2] >> 3) & 15;
+		c->vl2 = p[3] & 0x40;
+		c->pos += 4;
+	}
+}
+
+static bool starts_vex(const struct insn *in, const struct cursor *c)
+{
+	u8 b = c->b[c->pos];
+
+	if ((b != 0xc4 && b != 0xc5 && b != 0x62) || c->pos + 4 >= c->n + (b == 0x62 ? 0 : 2))
+		return false;
+	return in->code_size == 64 || (c->b[c->pos + 1] & 0xc0) == 0xc0;
+}
+
+static void parse_opcode(struct insn *in, struct cursor *c)
+{
+	if (starts_vex(in, c)) {
+		parse_vex(in, c);
+		in->off_opcode = c->pos;
+		in->opcode = c->b[c->pos++];
+		in->has_modrm = !(in->map == 1 && in->opcode == 0x77);
+		return;
+	}
+	if (in->code_size == 64 && (c->b[c->pos] & 0xf0) == 0x40) {
+		in->rex = c->b[c->pos++];
+		c->ext_r = in->rex & 4;
+		c->ext_x = in->rex & 2;
+		c->ext_b = in->rex & 1;
+	}
+	if (c->b[c->pos] == 0x0f && c->pos + 1 < c->n) {
+		c->pos++;
+		in->map = 1;
+		if (c->b[c->pos] == 0x38 && c->pos + 1 < c->n)
+			in->map = 2, c->pos++;
+		else if (c->b[c->pos] == 0x3a && c->pos + 1 < c->n)
+			in->map = 3, c->pos++;
+	}
+	in->off_opcode = c->pos;
+	in->opcode = c->b[c->pos++];
+	in->has_modrm = in->map == 0 ? map0_has_modrm(in->opcode, in->code_size)
+			: in->map == 1 ? map1_has_modrm(in->opcode) : true;
+}
+
+static void parse_mem16(struct insn *in, struct cursor *c)
+{
+	static const i8 base[8] = { RBX, RBX, RBP, RBP, RSI, RDI, RBP, RBX };
+	static const i8 index[8] = { RSI, RDI, RSI, RDI, REG_NONE, REG_NONE, REG_NONE, REG_NONE };
+	unsigned mod = in->modrm >> 6, rm = in->modrm & 7;
+
+	in->base = base[rm];
+	in->index = index[rm];
+	if (mod == 0 && rm == 6)
+		in->base = REG_NONE;
+	in->disp_len = mod == 1 ? 1 : (mod == 2 || (mod == 0 && rm == 6)) ? 2 : 0;
+	if (!in->seg_override && in->base == RBP)
+		in->seg = SEG_SS;
+	c->pos += in->disp_len;
+}
+
+static void parse_mem(struct insn *in, struct cursor *c)
+{
+	unsigned mod = in->modrm >> 6, rm = in->modrm & 7;
+
+	in->has_mem = 1;
+	in->scale = 1;
+	if (in->addrsize == 2) {
+		parse_mem16(in, c);
+		return;
+	}
+	if (rm == 4) {
+		u8 sib = c->pos < c->n ? c->b[c->pos++] : 0;
+		in->scale = 1 << (sib >> 6);
+		in->index = ((sib >> 3) & 7) | (c->ext_x ? 8 : 0);
+		if (in->index == 4)
+			in->index = REG_NONE;
+		in->base = (sib & 7) | (c->ext_b ? 8 : 0);
+		if ((sib & 7) == 5 && mod == 0) {
+			in->base = REG_NONE;
+			in->disp_len = 4;
+		}
+	} else {
+		in->base = rm | (c->ext_b ? 8 : 0);
+		if (rm == 5 && mod == 0) {
+			in->base = in->code_size == 64 ? BASE_RIP : REG_NONE;
+			in->disp_len = 4;
+		}
+	}
+	if (mod == 1)
+		in->disp_len = 1;
+	else if (mod == 2)
+		in->disp_len = 4;
+	if (!in->seg_override && (in->base == RSP || in->base == RBP))
+		in->seg = SEG_SS;
+	c->pos += in->disp_len;
+}
+
+/* Fills the layout fields; off_imm is where displacement ends. */
+static void parse_layout(struct insn *in, const u8 *b, unsigned n)
+{
+	struct cursor c = { .b = b, .n = n };
+
+	in->base = in->index = in->rm = REG_NONE;
+	in->reg = REG_NONE;
+	parse_prefixes(in, &c);
+	if (c.pos >= n)
+		return;
+	parse_opcode(in, &c);
+	in->addrsize = in->code_size == 64 ? (c.p67 ? 4 : 8) : ((in->code_size == 32) != c.p67 ? 4 : 2);
+	in->opsize = in->code_size == 64 ? ((in->rex & 8) ? 8 : c.p66 ? 2 : 4)
+					 : ((in->code_size == 32) != c.p66 ? 4 : 2);
+	in->off_modrm = c.pos;
+	if (in->has_modrm && c.pos < n) {
+		in->modrm = b[c.pos++];
+		in->reg = ((in->modrm >> 3) & 7) | (c.ext_r ? 8 : 0);
+		if ((in->modrm >> 6) == 3 || (in->map == 1 && in->opcode >= 0x20 && in->opcode <= 0x23 && !in->vex))
+			in->rm = (in->modrm & 7) | (c.ext_b ? 8 : 0);
+		else
+			parse_mem(in, &c);
+	} else if (!in->has_modrm) {
+		in->rm = (in->opcode & 7) | (c.ext_b ? 8 : 0);
+		if (in->map == 0 && in->opcode >= 0xa0 && in->opcode <= 0xa3 && !in->vex) {
+			in->moffs = 1;
+			in->has_mem = 1;
+			in->rm = REG_NONE;
+			in->scale = 1;
+			in->disp_len = in->addrsize;
+			c.pos += in->disp_len;
+		}
+	}
+	in->off_imm = c.pos;
+}
+
+/* --- semantics ------------------------------------------------------------------------ */
+static bool is_rsp(x86_reg r)
+{
+	return r == X86_REG_RSP || r == X86_REG_ESP || r == X86_REG_SP || r == X86_REG_SPL;
+}
+
+static void fill_mem_operand(struct insn *in, const cs_x86 *x, const cs_x86_op *op, int index)
+{
+	in->disp = op->mem.disp;
+	in->mem_size = op->size;
+	in->mem_access = op->access & (CS_AC_READ | CS_AC_WRITE);
+	in->vsib = (op->mem.index >= X86_REG_XMM0 && op->mem.index <= X86_REG_ZMM31);
+	if (index == 0) {
+		bool reads_only = false;
+		for (size_t i = 0; i < ARRAY_LEN(reads_first_operand); i++)
+			reads_only |= reads_first_operand[i] == in->cs_id;
+		if (reads_only && !(in->cs_id == X86_INS_IMUL && x->op_count > 1))
+			in->mem_access = ACC_READ;
+		else if (in->mem_access != ACC_WRITE)
+			in->mem_access = ACC_READ | ACC_WRITE;
+	} else if (in->cs_id == X86_INS_XCHG || in->cs_id == X86_INS_XADD) {
+		in->mem_access = ACC_READ | ACC_WRITE;
+	} else {
+		in->mem_access = ACC_READ;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(mem_size_fix); i++)
+		if (mem_size_fix[i].id == in->cs_id && mem_size_fix[i].size)
+			in->mem_size = mem_size_fix[i].size;
+	/* BT, BTS, BTR, BTC with a register bit offset address a bit string. */
+	in->bit_string = in->map == 1 && !in->vex && (in->opcode & 0xe7) == 0xa3;
+}
+
+static void fill_operands(struct insn *in, const cs_x86 *x)
+{
+	bool mem_seen = false;
+
+	for (int i = 0; i < x->op_count; i++) {
+		const cs_x86_op *op = &x->operands[i];
+		if (op->type == X86_OP_MEM && in->has_mem && !mem_seen) {
+			fill_mem_operand(in, x, op, i);
+			mem_seen = true;
+		} else if (op->type == X86_OP_IMM) {
+			if (in->op == OP_ENTER || in->op == OP_JMP_FAR || in->op == OP_CALL_FAR) {
+				if (i == 0)
+					in->imm = op->imm;
+				else
+					in->imm2 = op->imm;
+			} else {
+				in->imm = op->imm;
+			}
+		} else if (op->type == X86_OP_REG) {
+			x86_reg r = op->reg;
+			if (is_rsp(r)) {
+				in->rsp_read = 1;
+				in->rsp_written |= (op->access & CS_AC_WRITE) || !op->access;
+			}
+			in->high8 |= r == X86_REG_AH || r == X86_REG_BH || r == X86_REG_CH || r == X86_REG_DH;
+		}
+	}
+	if (in->op == OP_JMP_FAR || in->op == OP_CALL_FAR) {
+		/* ptr16:32 in 32-bit code: selector first in Capstone's order. */
+		if (!in->has_mem) {
+			i64 sel = in->imm;
+			in->imm = in->imm2;
+			in->imm2 = sel;
+		}
+	}
+}
+
+static bool is_string_opcode(const struct insn *in)
+{
+	return in->map == 0 && !in->vex && ((in->opcode >= 0xa4 && in->opcode <= 0xa7) ||
+					    (in->opcode >= 0xaa && in->opcode <= 0xaf));
+}
+
+static bool in_fpu_group(const struct insn *in, const cs_insn *ci)
+{
+	const cs_detail *d = ci->detail;
+
+	if (in->vex && in->map != 2)
+		return true;
+	for (int i = 0; i < d->groups_count; i++) {
+		u8 g = d->groups[i];
+		if (g == X86_GRP_FPU || g == X86_GRP_MMX || (g >= X86_GRP_SSE1 && g <= X86_GRP_SSSE3) ||
+		    (g >= X86_GRP_AVX && g <= X86_GRP_AVX512) || g == X86_GRP_FMA || g == X86_GRP_AES)
+			return true;
+	}
+	return in->map == 0 && in->opcode >= 0xd8 && in->opcode <= 0xdf;
+}
+
+/* Ops that are known by opcode better than by the decoder's id. */
+static void classify_by_opcode(struct insn *in)
+{
+	u8 op = in->opcode;
+
+	if (in->vex)
+		return;
+	if (in->map == 0) {
+		if ((op == 0xff && in->op == OP_JMP))
+			in->op = OP_JMP_IND;
+		else if (op == 0xff && in->op == OP_CALL)
+			in->op = OP_CALL_IND;
+		else if (op == 0x8e)
+			in->op = OP_MOV_TO_SEG;
+		else if (op == 0x8c)
+			in->op = OP_MOV_FROM_SEG;
+		else if (op == 0x06 || op == 0x0e || op == 0x16 || op == 0x1e)
+			in->op = OP_PUSH_SEG;
+		else if (op == 0x07 || op == 0x17 || op == 0x1f)
+			in->op = OP_POP_SEG;
+		else if (in->op == OP_JCC)
+			in->cond = op & 15;
+		else if (op >= 0xe0 && op <= 0xe3)
+			in->cond = op & 3;
+		else if (op == 0xf1)
+			in->op = OP_INT1;
+	} else if (in->map == 1) {
+		if (in->op == OP_JCC)
+			in->cond = op & 15;
+		else if (op >= 0x20 && op <= 0x23)
+			in->op = (op & 1) ? OP_MOV_DR : OP_MOV_CR;
+		else if (op == 0xa0 || op == 0xa8)
+			in->op = OP_PUSH_SEG;
+		else if (op == 0xa1 || op == 0xa9)
+			in->op = OP_POP_SEG;
+		else if (op == 0xff || op == 0xb9)
+			in->op = OP_UD;
+		else if (op == 0xc7 && in->rep == 0xf3 && (in->modrm & 0xf8) == 0xf8)
+			in->op = OP_RDPID;
+		else if (op == 0x01 && in->modrm == 0xee)
+			in->op = OP_RDPKRU;
+		else if (op == 0x01 && in->modrm == 0xef)
+			in->op = OP_WRPKRU;
+	}
+	if (in->op == OP_PUSH_SEG || in->op == OP_POP_SEG)
+		in->reg = in->map == 1 ? (op >= 0xa8 ? SEG_GS : SEG_FS) : (op >> 3) & 3;
+	if ((in->op == OP_MOVS || in->op == OP_CMPS) && !is_string_opcode(in))
+		in->op = OP_COPY; /* SSE2 MOVSD, CMPSD share the decoder's id */
+}
+
+/* Default operand size where 64-bit code does not follow REX.W, and byte forms. */
+static void fix_opsize(struct insn *in)
+{
+	u8 op = in->opcode;
+	bool near64 = in->op == OP_PUSH || in->op == OP_POP || in->op == OP_PUSHF || in->op == OP_POPF ||
+		      in->op == OP_CALL || in->op == OP_RET || in->op == OP_JMP || in->op == OP_JMP_IND ||
+		      in->op == OP_CALL_IND || in->op == OP_LEAVE || in->op == OP_ENTER ||
+		      in->op == OP_PUSH_SEG || in->op == OP_POP_SEG || in->op == OP_MOV_CR ||
+		      in->op == OP_MOV_DR || in->op == OP_JCC || in->op == OP_LOOP || in->op == OP_JRCXZ;
+
+	if (in->code_size == 64 && near64 && in->opsize == 4)
+		in->opsize = 8;
+	if (in->code_size != 64 && (in->op == OP_MOV_CR || in->op == OP_MOV_DR))
+		in->opsize = 4;
+	if (in->map == 0 && !in->vex &&
+	    ((op >= 0xa4 && op <= 0xaf && !(op & 1) && op != 0xa8) || op == 0x6c || op == 0x6e ||
+	     op == 0xe4 || op == 0xe6 || op == 0xec || op == 0xee || op == 0xa0 || op == 0xa2))
+		in->opsize = 1;
+	else if (in->map == 0 && in->opsize == 8 &&
+		 (op == 0x6d || op == 0x6f || op == 0xe5 || op == 0xe7 || op == 0xed || op == 0xef))
+		in->opsize = 4;
+}
+
+/* Instructions that the library does not know, although CPUID may offer them:
+ * AVX512_VNNI / AVX_VNNI (VPDPBUSD, VPDPBUSDS, VPDPWSSD, VPDPWSSDS). */
+static unsigned decode_unknown(struct insn *in, const u8 *bytes, unsigned avail)
+{
+	if (in->vex && in->map == 2 && in->opcode >= 0x50 && in->opcode <= 0x53 && in->off_imm <= avail) {
+		in->op = OP_COPY;
+		in->fpu = 1;
+		in->len = in->off_imm;
+		in->mem_access = ACC_READ;
+		in->mem_size = in->vex == 4 ? 16 << ((bytes[in->off_opcode - 1] >> 5) & 3) : 32;
+		if (in->has_mem && in->disp_len == 1)
+			in->disp = (i64)(i8)bytes[in->off_imm - 1] * (in->vex == 4 ? in->mem_size : 1);
+		else if (in->has_mem && in->disp_len == 4)
+			memcpy(&in->disp, bytes + in->off_imm - 4, 4), in->disp = (i32)in->disp;
+		return in->len;
+	}
+	if (in->map == 1 && (in->opcode == 0xff || in->opcode == 0xb9 || in->opcode == 0x0b)) {
+		in->op = OP_UD;
+		in->len = in->off_imm <= avail ? in->off_imm : avail;
+		return in->len;
+	}
+	if (in->map == 1 && in->opcode == 0x01 && (in->modrm == 0xee || in->modrm == 0xef)) {
+		in->op = OP_UD; /* RDPKRU, WRPKRU: protection keys are not offered to guests */
+		in->len = in->off_imm;
+		return in->len;
+	}
+	return 0;
+}
+
+unsigned decode_insn(struct insn *in, const u8 *bytes, unsigned avail, u64 rip, int code_size)
+{
+	const u8 *p = bytes;
+	size_t left = avail > 15 ? 15 : avail;
+	uint64_t addr = rip;
+	unsigned len;
+
+	memset(in, 0, sizeof(*in));
+	in->code_size = code_size;
+	parse_layout(in, bytes, left);
+	if (!cs_disasm_iter(handle_for(code_size), &p, &left, &addr, scratch_insn)) {
+		len = decode_unknown(in, bytes, avail > 15 ? 15 : avail);
+		if (!len && avail < 15)
+			return 0;
+		if (!len) {
+			in->op = OP_UD;
+			in->len = len = 1;
+		}
+	} else {
+		const cs_x86 *x = &scratch_insn->detail->x86;
+		in->cs_id = scratch_insn->id;
+		in->len = len = scratch_insn->size;
+		in->op = scratch_insn->id < X86_INS_ENDING && policy[scratch_insn->id]
+				 ? policy[scratch_insn->id] - 1 : OP_REFUSE;
+		classify_by_opcode(in);
+		fill_operands(in, x);
+		fix_opsize(in);
+		in->fpu = in_fpu_group(in, scratch_insn);
+		if (in->op == OP_NOP && in->map == 0 && in->opcode == 0x90 && in->rm == R8)
+			in->op = OP_COPY;
+		in->imm_len = len > in->off_imm ? len - in->off_imm : 0;
+	}
+	memcpy(in->bytes, bytes, in->len > 15 ? 15 : in->len);
+	return len;
+}
+
+unsigned decode_text(const u8 *bytes, unsigned avail, u64 rip, int code_size, char *buf, size_t size)
+{
+	const u8 *p = bytes;
+	size_t left = avail > 15 ? 15 : avail;
+	uint64_t addr = rip;
+
+	if (!cs_disasm_iter(handle_for(code_size), &p, &left, &addr, scratch_insn)) {
+		fmt_format(buf, size, "(bad) %02x", bytes[0]);
+		return 1;
+	}
+	fmt_format(buf, size, "%s %s", scratch_insn->mnemonic, scratch_insn->op_str);
+	return scratch_insn->size;
+}

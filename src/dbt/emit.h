@@ -1,0 +1,50 @@
+/* Emitting host code: a cursor into the code cache, primitive encoders, re-encoding of
+ * guest instructions with other operands, and the common stubs. */
+#pragma once
+#include "cache.h"
+
+struct emit {
+	u32 off;       /* code cache offset of the next byte */
+	struct block *b;
+	u32 block;     /* its index */
+	bool overflow;
+	/* What the current mark says; changes are recorded by emit_mark. */
+	u16 goff;
+	u16 spilled;
+	u8 flags;
+};
+
+void emit_u8(struct emit *e, u8 b);
+void emit_u32(struct emit *e, u32 v);
+void emit_u64(struct emit *e, u64 v);
+void emit_bytes(struct emit *e, const void *p, unsigned n);
+#define EMIT(e, ...) \
+	do { \
+		static const u8 bytes_[] = { __VA_ARGS__ }; \
+		emit_bytes(e, bytes_, sizeof(bytes_)); \
+	} while (0)
+
+/* Records that from here on the host PC means this (cache.h, struct mark). */
+void emit_mark(struct emit *e, enum mark_kind kind);
+
+void emit_store_abs(struct emit *e, unsigned reg, u64 addr); /* mov [rip+..], reg (64-bit) */
+void emit_load_abs(struct emit *e, unsigned reg, u64 addr);
+void emit_mov_imm(struct emit *e, unsigned reg, u64 val);    /* shortest form, no flags */
+void emit_lea_sum(struct emit *e, unsigned dst, unsigned a, unsigned b, i32 disp); /* dst = a + b + disp */
+void emit_spill(struct emit *e, unsigned reg);
+void emit_unspill(struct emit *e, unsigned reg);
+u32 emit_jmp(struct emit *e, u32 target); /* returns the offset of rel32 */
+void emit_patch_here(struct emit *e, u32 rel32_at);
+
+enum mem_form { MEM_KEEP, MEM_BASE, MEM_ABS32, MEM_NONE };
+struct reenc {
+	u8 seg;        /* prefix byte 0x64/0x65, 0 none */
+	u8 form;       /* enum mem_form */
+	u8 base;       /* MEM_BASE: the register that holds the address */
+	i8 rsp_repl;   /* register that stands in for RSP as a value, REG_NONE */
+	i8 load_to;    /* emit `mov load_to, [mem]` instead of the instruction, REG_NONE */
+	i32 abs;       /* MEM_ABS32 */
+};
+void emit_reencoded(struct emit *e, const struct insn *in, const struct reenc *r);
+/* A register that the instruction does not name, not in `taken`. */
+unsigned scratch_pick(const struct insn *in, u16 taken);

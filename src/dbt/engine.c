@@ -1,0 +1,410 @@
+/* The engine: the loop that runs the vCPU in the current view.
+ *
+ * Each turn: stop requests, events (timers, input, interrupts), choice of view, lookup or
+ * translation, entry into translated code, and the exit that ends it. Interrupts are
+ * delivered only here, at exact instruction boundaries. */
+#include <string.h>
+#include "decode.h"
+#include "engine.h"
+#include "shadowbox/irq.h"
+#include "shadowbox/log.h"
+#include "shadowbox/sandbox.h"
+#include "shadowbox/sys.h"
+
+struct engine engine;
+
+/* GS and FS poison: kernel code whose GS.base cannot be folded. Operands that use it hit
+ * an unmapped part of the zone, fault, and become soft. */
+#define FS_POISON (CODE_RW_HVA + 0x80000000UL)
+
+void flight_record(u32 kind, u32 arg, u64 rip, u64 a, u64 b)
+{
+	struct arena *ar = ARENA;
+
+	ar->flight[ar->flight_next++ % FLIGHT_EVENTS] =
+		(struct flight_event){ __builtin_ia32_rdtsc(), kind, arg, rip, a, b };
+}
+
+/* --- vector state ------------------------------------------------------------------------ */
+#define XCR0_PKRU BIT(9)
+
+static u64 fpu_mask(void) { return ARENA->host.xcr0 & ~XCR0_PKRU; }
+
+void fpu_save(void *area)
+{
+	u64 m = fpu_mask();
+
+	__asm__ volatile("xsave64 (%0)" : : "r"(area), "a"((u32)m), "d"((u32)(m >> 32)) : "memory");
+}
+
+void fpu_restore(const void *area)
+{
+	u64 m = fpu_mask();
+
+	__asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"((u32)m), "d"((u32)(m >> 32)) : "memory");
+}
+
+/* --- FS and GS --------------------------------------------------------------------------- */
+static void set_fs(u64 base)
+{
+	if (engine.cur_fs == base)
+		return;
+	engine.cur_fs = base;
+	if (ARENA->host.fsgsbase)
+		__asm__ volatile("wrfsbase %0" : : "r"(base));
+	else
+		sys_arch_prctl(0x1002, base);
+}
+
+static void set_gs(u64 base)
+{
+	if (engine.cur_gs == base)
+		return;
+	engine.cur_gs = base;
+	if (ARENA->host.fsgsbase)
+		__asm__ volatile("wrgsbase %0" : : "r"(base));
+	else
+		sys_arch_prctl(0x1001, base);
+}
+
+static void load_segment_bases(struct vcpu *v, u8 flavour)
+{
+	if (flavour == FLAVOUR_KHIGH) {
+		u64 fs = v->seg[SEG_GS].base + engine.fold;
+		set_fs(fs >> 47 ? FS_POISON : fs);
+		set_gs(engine.fold);
+	} else if (flavour != FLAVOUR_SOFT) {
+		set_fs(v->seg[SEG_FS].base);
+		set_gs(v->seg[SEG_GS].base);
+	}
+}
+
+/* --- what code comes next ------------------------------------------------------------------ */
+u8 engine_flavour(const struct vcpu *v)
+{
+	if (ARENA->policy.all_soft || cpu_code_size(v) != 64)
+		return FLAVOUR_SOFT;
+	if (v->cpl == 3)
+		return FLAVOUR_USER;
+	if (v->cpl != 0)
+		return FLAVOUR_SOFT;
+	if (!(v->rip >> 47))
+		return FLAVOUR_KLOW;
+	return ((v->rip + engine.fold) >> 47) ? FLAVOUR_SOFT : FLAVOUR_KHIGH;
+}
+
+u8 engine_mode(const struct vcpu *v)
+{
+	int size = cpu_code_size(v);
+
+	return (v->cpl == 3 ? MODE_CPL3 : 0) | ((v->cr0 & (CR0_TS | CR0_EM)) ? MODE_FPU_TRAP : 0) |
+	       (size == 32 ? MODE_CODE32 : size == 16 ? MODE_CODE16 : 0);
+}
+
+/* The decoder is library code: it wants its own FS.base and may use vector registers. */
+static u32 translate_safely(struct vcpu *v, u8 flavour, u8 mode, u64 gpa, u64 page1)
+{
+	static u8 area[XSAVE_AREA_SIZE] __attribute__((aligned(64)));
+	u32 id;
+
+	if (!cache_room())
+		cache_flush();
+	fpu_save(area);
+	set_fs(engine.host_fs);
+	id = translate_block(v, flavour, mode, v->rip, gpa, page1);
+	fpu_restore(area);
+	return id;
+}
+
+static bool fetch_page(struct vcpu *v, u64 rip, u64 *gpa)
+{
+	struct walk w;
+
+	if (walk_gla(v, gla(rip), ACC_EXEC, v->cpl == 3, &w) != CPU_NEXT) {
+		v->counters[CTR_FAULT_TRUE] += v->exc.vector == EXC_PF;
+		cpu_deliver_exception(v);
+		return false;
+	}
+	*gpa = w.gpa.v;
+	return true;
+}
+
+u32 engine_find_block(struct vcpu *v)
+{
+	u8 flavour = engine_flavour(v), mode = engine_mode(v);
+	u64 gpa, page1, next = (v->rip & PAGE_MASK) + PAGE_SIZE;
+	u32 id;
+
+	if (!fetch_page(v, v->rip, &gpa))
+		return 0;
+	id = cache_find(v->rip, gpa, ~0UL, flavour, mode);
+	if (!id)
+		id = translate_safely(v, flavour, mode, gpa, ~0UL);
+	if (id) {
+		if (flavour != FLAVOUR_SOFT && !ARENA->policy.no_chain)
+			table_set(v, v->rip, id);
+		return id;
+	}
+	/* The instruction continues on the next page. */
+	if (!fetch_page(v, next, &page1))
+		return 0;
+	id = cache_find(v->rip, gpa, page1 & PAGE_MASK, flavour, mode);
+	return id ? id : translate_safely(v, flavour, mode, gpa, page1 & PAGE_MASK);
+}
+
+/* --- entry ------------------------------------------------------------------------------------ */
+static void enter(struct vcpu *v, u64 host_pc, u8 flavour, u32 pkru, bool step, bool inside)
+{
+	u64 *slots = (u64 *)HOT_USER_SPILL_HVA;
+	u64 id;
+
+	load_segment_bases(v, flavour);
+	engine.flavour = flavour;
+	engine.stepping = step;
+	engine.boundaries = 0;
+	v->enter_pkru = pkru;
+	v->enter_rsp = v->gpr[RSP] + (flavour == FLAVOUR_KHIGH ? engine.fold : 0);
+	v->enter_flags = (v->rflags & FL_HOST) | 0x202 | (step ? FL_TF : 0);
+	slots[RAX] = v->gpr[RAX];
+	slots[RCX] = v->gpr[RCX];
+	slots[RDX] = v->gpr[RDX];
+	slots[16] = host_pc;
+	v->in_guest = 1;
+	if (inside)
+		engine_enter_inside(v, CODE_RX_HVA + cache->enter_tail);
+	else
+		engine_enter(v, CODE_RX_HVA + cache->enter_tail);
+	v->in_guest = 0;
+	engine.stepping = false;
+	id = v->exit_id;
+	if (id == EXIT_ID_ASYNC || id == EXIT_ID_FAULT || id == EXIT_ID_RETRY)
+		return; /* the handler has stored the exact state, or nothing has run */
+	if (flavour == FLAVOUR_KHIGH)
+		v->gpr[RSP] -= engine.fold;
+	v->rflags = (v->rflags & ~(u64)FL_HOST) | (v->exit_flags & FL_HOST);
+}
+
+static void trace_cpu(const struct vcpu *v)
+{
+	static const char *const names[16] = { "RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
+					       "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15" };
+
+	for (int i = 0; i < 16; i++)
+		log_printf("%s=%016lx%s", names[i], v->gpr[i], (i & 3) == 3 ? "\n" : " ");
+	log_printf("RIP=%016lx RFL=%08lx CPL=%u II=%u\n", v->rip, cpu_rflags(v), v->cpl, v->intr_shadow);
+}
+
+/* --- events ------------------------------------------------------------------------------------- */
+static void process_events(struct vcpu *v, struct machine *m)
+{
+	__atomic_store_n(&v->event_pending, 0, __ATOMIC_SEQ_CST);
+	uart_poll_rx(m);
+	clock_run(m);
+	v->irq_waiting = 1;
+}
+
+/* Delivers a pending interrupt if it may be. Returns true when the next instruction must
+ * run alone because the interrupt waits for the end of its shadow. */
+static bool take_interrupt(struct vcpu *v, struct machine *m, bool shadow)
+{
+	int vector;
+
+	if (v->nmi_pending && !v->nmi_blocked && !shadow) {
+		v->nmi_pending = 0;
+		v->halted = 0;
+		cpu_deliver_nmi(v);
+		return false;
+	}
+	if (!v->irq_waiting)
+		return false;
+	if (!irq_pending(m, v)) {
+		v->irq_waiting = 0;
+		return false;
+	}
+	if (!v->intr_enabled)
+		return false;
+	if (shadow && !v->halted)
+		return true;
+	vector = irq_ack(m, v);
+	v->halted = 0;
+	if (vector >= 0) {
+		v->counters[CTR_INTERRUPT]++;
+		flight_record(FLIGHT_INTERRUPT, vector, v->rip, 0, 0);
+		cpu_deliver_interrupt(v, vector);
+	}
+	return false;
+}
+
+static void arm_timer(struct machine *m)
+{
+	u64 next = clock_next_deadline(&m->clock);
+
+	if (next == engine.armed)
+		return;
+	engine.armed = next;
+	view_arm_timer(next);
+}
+
+static void sleep_halted(struct vcpu *v, struct machine *m)
+{
+	v->counters[CTR_HLT]++;
+	if (!__atomic_load_n(&v->event_pending, __ATOMIC_SEQ_CST))
+		view_halt(clock_next_deadline(&m->clock));
+	__atomic_store_n(&v->event_pending, 1, __ATOMIC_SEQ_CST);
+}
+
+NORETURN static void stopped(void)
+{
+	view_notify_monitor();
+	for (;;)
+		view_halt(TIMER_OFF);
+}
+
+static void check_shutdown(struct vcpu *v, struct machine *m)
+{
+	if (!v->shutdown || m->stop)
+		return;
+	log_printf("shadowbox: triple fault\n");
+	cpu_dump(v);
+	machine_request_stop(m, STOP_TRIPLE_FAULT, 0);
+}
+
+/* --- the loop ----------------------------------------------------------------------------------- */
+static void become_view(struct vcpu *v, u8 flavour)
+{
+	unsigned slot = shadow_view_wanted(v, flavour);
+
+	if (slot == engine.slot)
+		return;
+	v->counters[CTR_VIEW_SWITCH]++;
+	fpu_save(v->xsave);
+	view_handoff(slot);
+	engine.armed = 0; /* not known: another view has run; arm anew */
+	shadow_view_enter(v, engine.slot);
+	fpu_restore(v->xsave);
+	if (cache->table_mode[0] >> 4 == FLAVOUR_KLOW)
+		table_flush(false); /* the low half means something else in each view */
+}
+
+/* Where to enter: from the lookup table, else by walking and translating. 0: try again. */
+static u64 find_entry(struct vcpu *v, u8 flavour)
+{
+	bool user = v->cpl == 3;
+	u8 mode = engine_mode(v);
+	u64 pc;
+	u32 id;
+
+	if (flavour == FLAVOUR_SOFT) {
+		id = engine_find_block(v);
+	} else {
+		/* One table serves one kind of code at a time: a hit enters without checks. */
+		u8 kind = mode | flavour << 4;
+		if (cache->table_mode[user] != kind) {
+			table_flush(user);
+			cache->table_mode[user] = kind;
+		}
+		pc = table_get(user, v->rip);
+		if (pc)
+			return pc;
+		id = engine_find_block(v);
+	}
+	return id ? CODE_RX_HVA + cache->block[id].code_off : 0;
+}
+
+static void run_once(struct vcpu *v, struct machine *m, u64 *resume)
+{
+	bool shadow = v->intr_shadow, step = false;
+	u8 flavour;
+	u64 pc;
+
+	v->intr_shadow = 0;
+	if (v->event_pending)
+		process_events(v, m);
+	if (v->irq_waiting | v->nmi_pending) {
+		u64 before = v->rip;
+		step = take_interrupt(v, m, shadow);
+		if (v->rip != before)
+			*resume = 0;
+	}
+	check_shutdown(v, m);
+	if (m->stop)
+		stopped();
+	if (v->halted) {
+		sleep_halted(v, m);
+		*resume = 0;
+		return;
+	}
+	arm_timer(m);
+	flavour = engine_flavour(v);
+	if (!*resume) {
+		become_view(v, flavour);
+		if (v->event_pending)
+			return;
+		pc = find_entry(v, flavour);
+		if (!pc)
+			return;
+		if (log_on(LOG_CPU))
+			trace_cpu(v);
+	} else {
+		pc = *resume;
+		*resume = 0;
+	}
+	v->shadow_rip = shadow ? v->rip : ~0UL;
+	enter(v, pc, flavour, engine.pkru[flavour], step, false);
+}
+
+/* Inside an instruction (soft operand): enter at once, with the rights to use the pointer. */
+static void run_inside(struct vcpu *v, u64 pc)
+{
+	u8 rights = engine.flavour == FLAVOUR_USER ? FLAVOUR_SOFT : engine.flavour;
+
+	enter(v, pc, engine.flavour, engine.pkru[rights], false, true);
+}
+
+static void setup(unsigned slot)
+{
+	const struct host_caps *h = &ARENA->host;
+	u32 none = 0x55555555u, s = ~(3u << 2 * h->key_s), t_read = ~(1u << 2 * h->key_t);
+	u32 p = ~(3u << 2 * h->key_p);
+
+	engine.slot = slot;
+	engine.fold = ARENA->fold;
+	engine.armed = 0;
+	__asm__ volatile("mov %%fs:0, %0" : "=r"(engine.host_fs)); /* the TCB's self pointer */
+	engine.cur_fs = engine.host_fs;
+	engine.cur_gs = 0;
+	/* T: the write-disable bit stays off in `none`; set it. */
+	none |= 2u << 2 * h->key_t;
+	engine.pkru[FLAVOUR_USER] = none & ~3u & s & t_read;
+	engine.pkru[FLAVOUR_KLOW] = none & ~3u & s & t_read & p & ~(3u << 2 * h->key_kl);
+	engine.pkru[FLAVOUR_KHIGH] = none & s & t_read & p & ~(3u << 2 * h->key_kh);
+	engine.pkru[FLAVOUR_SOFT] = engine.pkru[FLAVOUR_KHIGH];
+	if (!h->pkeys)
+		memset(engine.pkru, 0, sizeof(engine.pkru));
+}
+
+void engine_main(unsigned slot)
+{
+	struct vcpu *v = VCPU;
+	struct machine *m = &ARENA->machine;
+	u64 resume = 0;
+
+	setup(slot);
+	shadow_view_enter(v, slot);
+	if (!*(u32 *)(v->xsave + 24))
+		*(u32 *)(v->xsave + 24) = 0x1f80; /* MXCSR at reset */
+	fpu_restore(v->xsave);
+	for (;;) {
+		v->exit_id = 0;
+		run_once(v, m, &resume);
+		while (v->exit_id) {
+			u64 pc = 0;
+			enum after_exit next = exit_handle(v, &pc);
+			v->exit_id = 0;
+			if (next == GO_INSIDE)
+				run_inside(v, pc);
+			else
+				resume = next == GO_RESUME ? pc : 0;
+		}
+	}
+}

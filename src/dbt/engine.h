@@ -1,0 +1,53 @@
+/* Between the engine loop (engine.c), the exits (exits.c), the fault handler (fault.c) and
+ * entry.S. All of it is private to one view process but what lies in the vCPU. */
+#pragma once
+#include "cache.h"
+
+/* Memory shared with translated code through key P: bounce buffer of soft operands. */
+#define SOFT_BOUNCE_HVA (HOT_VCPU_HVA + 0x8000)
+#define SOFT_BOUNCE_SIZE 0x3000
+
+/* What a soft operand needs after its instruction has run. */
+enum soft_after { SOFT_AFTER_NONE, SOFT_AFTER_TRACE, SOFT_AFTER_MMIO, SOFT_AFTER_BOUNCE };
+
+struct engine {
+	unsigned slot;
+	u64 host_fs;
+	u64 cur_fs, cur_gs;      /* what the registers hold now */
+	u32 pkru[4];             /* by flavour */
+	u64 armed;               /* deadline that this view's host timer is armed for */
+	u64 fold;
+	bool stepping;           /* TF is set while guest code runs, see fault.c */
+	unsigned boundaries;     /* instruction boundaries seen since stepping began */
+	u8 flavour;              /* of the code that runs or ran last */
+	enum soft_after after;
+	struct trace_write tw;
+	u64 bounce_ea;
+	u32 bounce_len;
+	gpa_t mmio;
+	void *bounce;
+};
+extern struct engine engine;
+
+/* entry.S: loads the guest state of v and runs; returns when something left for the
+ * engine, with v->exit_id and the guest's registers stored. */
+void engine_enter(struct vcpu *v, u64 tail);
+void engine_enter_inside(struct vcpu *v, u64 tail);
+extern const u8 engine_enter_begin[], engine_enter_end[], engine_landing[], engine_landing_plain[];
+extern const u8 engine_xrstor_insn[], engine_xrstor_fixup[];
+
+/* GO_RESUME: at a boundary, go on at *host_pc; GO_INSIDE: in the middle of an
+ * instruction whose soft operand is ready, enter at *host_pc at once. */
+enum after_exit { GO_DISPATCH, GO_RESUME, GO_INSIDE };
+/* Handles the exit recorded in v->exit_id. */
+enum after_exit exit_handle(struct vcpu *v, u64 *host_pc);
+u32 engine_find_block(struct vcpu *v); /* 0: an exception has been delivered instead */
+u8 engine_flavour(const struct vcpu *v);
+u8 engine_mode(const struct vcpu *v);
+
+void fpu_save(void *area);
+void fpu_restore(const void *area);
+int fpu_restore_guest(const void *area, u64 mask); /* -1: #GP */
+void cpu_dump(const struct vcpu *v);
+enum flight_kind { FLIGHT_EXCEPTION = 1, FLIGHT_INTERRUPT, FLIGHT_CALLOUT, FLIGHT_FILL, FLIGHT_SOFTEN };
+void flight_record(u32 kind, u32 arg, u64 rip, u64 a, u64 b);

@@ -1,0 +1,356 @@
+/* What happens when translated code leaves for the engine: chains, call-outs, soft
+ * operands and the XSAVE family. */
+#include <string.h>
+#include "engine.h"
+#include "shadowbox/bus.h"
+#include "shadowbox/log.h"
+
+/* --- soft operands ---------------------------------------------------------------------------- */
+static u32 operand_size(const struct insn *in)
+{
+	if (in->mem_size)
+		return in->mem_size;
+	if (in->map == 1 && in->opcode == 0xae)
+		return 512; /* FXSAVE, FXRSTOR */
+	return in->opsize;
+}
+
+/* A bit string operand lies (offset / width) elements from the address. */
+static i64 bit_string_offset(const struct vcpu *v, const struct insn *in)
+{
+	u64 r = v->gpr[in->reg];
+
+	if (!in->bit_string)
+		return 0;
+	switch (in->opsize) {
+	case 2: return ((i64)(i16)r >> 4) * 2;
+	case 4: return ((i64)(i32)r >> 5) * 4;
+	default: return ((i64)r >> 6) * 8;
+	}
+}
+
+static void mmio_read(struct machine *m, gpa_t a, u8 *buf, u32 len)
+{
+	while (len) {
+		u32 n = len >= 8 ? 8 : len >= 4 ? 4 : len >= 2 ? 2 : 1;
+		u64 val = bus_read(m, BUS_MMIO, a.v, n);
+		memcpy(buf, &val, n);
+		buf += n;
+		a.v += n;
+		len -= n;
+	}
+}
+
+static void mmio_write(struct machine *m, gpa_t a, const u8 *buf, u32 len)
+{
+	while (len) {
+		u32 n = len >= 8 ? 8 : len >= 4 ? 4 : len >= 2 ? 2 : 1;
+		u64 val = 0;
+		memcpy(&val, buf, n);
+		bus_write(m, BUS_MMIO, a.v, val, n);
+		buf += n;
+		a.v += n;
+		len -= n;
+	}
+}
+
+/* Resolves the operand to a host pointer and says what must follow. */
+static int soft_pointer(struct vcpu *v, const struct insn *in, gla_t ea, void **ptr)
+{
+	u32 len = operand_size(in), acc = in->mem_access;
+	/* Same offset in the page as the operand: alignment checks see the truth. */
+	u8 *bounce = (u8 *)SOFT_BOUNCE_HVA + (ea.v & ~PAGE_MASK);
+	struct soft_ref ref;
+
+	engine.after = SOFT_AFTER_NONE;
+	if (soft_resolve(v, ea, len, acc, &ref) != CPU_NEXT)
+		return CPU_FAULT;
+	*ptr = ref.ptr;
+	switch (ref.kind) {
+	case SOFT_RAM:
+		return CPU_NEXT;
+	case SOFT_TRACED:
+		engine.after = SOFT_AFTER_TRACE;
+		trace_write_begin(&engine.tw, ref.gpa, len > 64 ? 64 : len);
+		return CPU_NEXT;
+	case SOFT_MMIO:
+		v->counters[CTR_MMIO]++;
+		if (acc & ACC_READ)
+			mmio_read(&ARENA->machine, ref.gpa, bounce, len);
+		engine.after = (acc & ACC_WRITE) ? SOFT_AFTER_MMIO : SOFT_AFTER_NONE;
+		break;
+	case SOFT_SPLIT:
+		if (mem_read(v, ea, bounce, len, ACC_READ) != CPU_NEXT)
+			return CPU_FAULT;
+		engine.after = (acc & ACC_WRITE) ? SOFT_AFTER_BOUNCE : SOFT_AFTER_NONE;
+		break;
+	}
+	engine.bounce = *ptr = bounce;
+	engine.bounce_ea = ea.v;
+	engine.bounce_len = len;
+	engine.mmio = ref.gpa;
+	return CPU_NEXT;
+}
+
+static int soft_begin(struct vcpu *v, const struct exit_rec *x, const struct insn *in, u64 *pc)
+{
+	i64 offset = bit_string_offset(v, in);
+	gla_t ea = cpu_ea(v, in);
+	void *ptr;
+
+	ea.v += offset;
+	if (soft_pointer(v, in, ea, &ptr) != CPU_NEXT)
+		return CPU_FAULT;
+	*(u64 *)spill_slot(cache->block[x->block].flavour, x->scratch) = v->gpr[x->scratch];
+	v->gpr[x->scratch] = (u64)ptr - offset;
+	*pc = CODE_RX_HVA + (engine.after == SOFT_AFTER_NONE && x->resume_a ? x->resume_a : x->resume_b);
+	return CPU_NEXT;
+}
+
+static int soft_end(struct vcpu *v, const struct exit_rec *x)
+{
+	enum soft_after after = engine.after;
+
+	engine.after = SOFT_AFTER_NONE;
+	v->gpr[x->scratch] = *(u64 *)spill_slot(cache->block[x->block].flavour, x->scratch);
+	switch (after) {
+	case SOFT_AFTER_TRACE:
+		trace_write_end(v, &engine.tw);
+		break;
+	case SOFT_AFTER_MMIO:
+		mmio_write(&ARENA->machine, engine.mmio, engine.bounce, engine.bounce_len);
+		break;
+	case SOFT_AFTER_BOUNCE:
+		return mem_write(v, gla(engine.bounce_ea), engine.bounce, engine.bounce_len, ACC_WRITE);
+	case SOFT_AFTER_NONE:
+		break;
+	}
+	return CPU_NEXT;
+}
+
+/* --- instructions that the engine itself handles --------------------------------------------------- */
+static int op_lea(struct vcpu *v, const struct insn *in)
+{
+	struct insn flat = *in;
+	u64 a;
+
+	/* The offset alone: a flat segment of base 0 stands in for the operand's. */
+	flat.seg = SEG_DS;
+	a = cpu_ea(v, &flat).v - (in->code_size == 64 ? 0 : v->seg[SEG_DS].base);
+	if (in->addrsize == 4)
+		a = (u32)a;
+	else if (in->addrsize == 2)
+		a = (u16)a;
+	if (in->opsize == 8)
+		v->gpr[in->reg] = a;
+	else if (in->opsize == 4)
+		v->gpr[in->reg] = (u32)a;
+	else
+		v->gpr[in->reg] = (v->gpr[in->reg] & ~0xffffUL) | (u16)a;
+	return CPU_NEXT;
+}
+
+static int op_xlat(struct vcpu *v, const struct insn *in)
+{
+	struct insn at = *in;
+	u8 byte;
+	gla_t a;
+
+	at.has_mem = 1;
+	at.base = RBX;
+	at.index = REG_NONE;
+	at.disp = (u8)v->gpr[RAX];
+	at.mem_size = 1;
+	a = cpu_ea(v, &at);
+	if (mem_read(v, a, &byte, 1, ACC_READ) != CPU_NEXT)
+		return CPU_FAULT;
+	v->gpr[RAX] = (v->gpr[RAX] & ~0xffUL) | byte;
+	return CPU_NEXT;
+}
+
+#define XSAVE_HEADER 512
+
+/* XRSTOR raises #GP for a malformed header (SDM vol. 1 13.8, 13.12). */
+static bool xsave_header_ok(const u8 *area, u64 xcr0)
+{
+	u64 h[8];
+
+	memcpy(h, area + XSAVE_HEADER, sizeof(h));
+	if (h[1] >> 63) {
+		u64 comp = h[1] & ~(1UL << 63);
+		if ((comp & ~xcr0) || (h[0] & ~comp))
+			return false;
+	} else if (h[1] || (h[0] & ~xcr0)) {
+		return false;
+	}
+	return !(h[2] | h[3] | h[4] | h[5] | h[6] | h[7]);
+}
+
+static u32 xsave_size(u64 mask)
+{
+	u32 eax = 0xd, ebx, ecx = 0, edx, size = 576;
+
+	(void)mask;
+	__asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+	return ebx > size ? ebx : size;
+}
+
+/* The vector state is live in this processor: run the guest's instruction on a copy of
+ * its area with the mask cut to the guest's XCR0. */
+static int op_xsave_family(struct vcpu *v, const struct insn *in)
+{
+	static u8 area[XSAVE_AREA_SIZE] __attribute__((aligned(64)));
+	static u32 full_size;
+	u64 mask = (((u64)(u32)v->gpr[RDX] << 32) | (u32)v->gpr[RAX]) & v->xcr0;
+	bool restore = in->op == OP_XRSTOR, compact = in->map == 1 && in->opcode == 0xc7;
+	gla_t ea = cpu_ea(v, in);
+	u32 size;
+
+	if (!(v->cr4 & CR4_OSXSAVE))
+		return cpu_fault(v, EXC_UD);
+	if (v->cr0 & CR0_TS)
+		return cpu_fault(v, EXC_NM);
+	if (ea.v & 63)
+		return cpu_fault_err(v, EXC_GP, 0);
+	if (!full_size)
+		full_size = xsave_size(ARENA->host.xcr0);
+	size = (v->xcr0 & ~7UL) ? full_size : (v->xcr0 & 4) ? 832 : 576;
+	if (size > XSAVE_AREA_SIZE)
+		size = XSAVE_AREA_SIZE;
+	if (mem_read(v, ea, area, restore ? size : 576, ACC_READ) != CPU_NEXT)
+		return CPU_FAULT;
+	if (restore) {
+		if (!xsave_header_ok(area, v->xcr0) || fpu_restore_guest(area, mask) < 0)
+			return cpu_fault_err(v, EXC_GP, 0);
+		return CPU_NEXT;
+	}
+	if (mem_read(v, ea, area, size, ACC_READ) != CPU_NEXT ||
+	    mem_probe_write(v, ea, size, ACC_WRITE) != CPU_NEXT)
+		return CPU_FAULT;
+	if (compact)
+		__asm__ volatile("xsavec64 (%0)" : : "r"(area), "a"((u32)mask), "d"((u32)(mask >> 32)) : "memory");
+	else
+		__asm__ volatile("xsave64 (%0)" : : "r"(area), "a"((u32)mask), "d"((u32)(mask >> 32)) : "memory");
+	return mem_write(v, ea, area, size, ACC_WRITE);
+}
+
+static int run_callout(struct vcpu *v, const struct insn *in)
+{
+	switch (in->op) {
+	case OP_LEA: return op_lea(v, in);
+	case OP_XLAT: return op_xlat(v, in);
+	case OP_XSAVE: case OP_XRSTOR: return op_xsave_family(v, in);
+	}
+	if (!cpu_ops[in->op])
+		return cpu_fault(v, EXC_UD);
+	return cpu_ops[in->op](v, in);
+}
+
+/* --- exits ----------------------------------------------------------------------------------------- */
+static enum after_exit fault_to_guest(struct vcpu *v)
+{
+	v->counters[CTR_EXCEPTION]++;
+	flight_record(FLIGHT_EXCEPTION, v->exc.vector, v->rip, v->exc.error, v->exc.cr2);
+	cpu_deliver_exception(v);
+	return GO_DISPATCH;
+}
+
+static enum after_exit chain(struct vcpu *v, u32 id)
+{
+	struct exit_rec *x = &cache->exit[id];
+	u32 from = x->block, to;
+	u64 flushes = cache->flushes;
+
+	v->counters[CTR_EXIT_CHAIN]++;
+	v->rip = x->target;
+	if (!x->patch_off || cache->block[from].dead || v->event_pending)
+		return GO_DISPATCH;
+	to = engine_find_block(v);
+	if (!to || cache->flushes != flushes || cache->block[from].dead)
+		return GO_DISPATCH;
+	if (cache->block[to].flavour == cache->block[from].flavour &&
+	    cache->block[to].mode == cache->block[from].mode && cache->block[to].page1 == ~0UL)
+		cache_chain(id, to);
+	return GO_DISPATCH;
+}
+
+/* After an instruction handled in C: go on inside its block when nothing has changed. */
+static enum after_exit resume_or_dispatch(struct vcpu *v, const struct exit_rec *x, u64 *pc)
+{
+	v->rip = v->next_rip;
+	if (!x->resume_a || cache->block[x->block].dead || v->event_pending || v->irq_waiting ||
+	    ARENA->machine.stop)
+		return GO_DISPATCH;
+	*pc = CODE_RX_HVA + x->resume_a;
+	return GO_RESUME;
+}
+
+static enum after_exit callout(struct vcpu *v, const struct exit_rec *x, const struct insn *in, u64 *pc)
+{
+	v->counters[CTR_EXIT_CALLOUT]++;
+	if (log_on(LOG_EXITS))
+		log_printf("exit: callout op %u at %lx\n", in->op, v->rip);
+	flight_record(FLIGHT_CALLOUT, in->op, v->rip, v->gpr[RAX], v->gpr[RCX]);
+	switch (run_callout(v, in)) {
+	case CPU_NEXT:
+		return resume_or_dispatch(v, x, pc);
+	case CPU_FAULT:
+		return fault_to_guest(v);
+	}
+	return GO_DISPATCH;
+}
+
+enum after_exit exit_handle(struct vcpu *v, u64 *pc)
+{
+	u32 id = (u32)v->exit_id;
+	struct exit_rec *x;
+	const struct insn *in;
+
+	switch (id) {
+	case EXIT_ID_ASYNC:
+		v->counters[CTR_EXIT_ASYNC]++;
+		return GO_DISPATCH;
+	case EXIT_ID_RETRY:
+		v->counters[CTR_EXIT_FAULT]++;
+		return GO_DISPATCH;
+	case EXIT_ID_FAULT:
+		v->counters[CTR_EXIT_FAULT]++;
+		return fault_to_guest(v);
+	case EXIT_ID_INDIRECT_U:
+		v->counters[CTR_EXIT_INDIRECT]++;
+		v->rip = ((u64 *)HOT_USER_SPILL_HVA)[16];
+		return GO_DISPATCH;
+	case EXIT_ID_INDIRECT_K:
+		v->counters[CTR_EXIT_INDIRECT]++;
+		v->rip = v->scratch[0];
+		return GO_DISPATCH;
+	}
+	sb_assert(id >= EXIT_FIRST && id < cache->n_exits);
+	x = &cache->exit[id];
+	if (x->kind == EXIT_CHAIN)
+		return chain(v, id);
+	v->rip = cache->block[x->block].gva + x->goff;
+	if (x->kind == EXIT_RAISE) {
+		cpu_fault(v, x->scratch);
+		return fault_to_guest(v);
+	}
+	in = &cache->insn[x->insn];
+	v->next_rip = v->rip + in->len;
+	if (in->code_size != 64)
+		v->next_rip = (u32)v->next_rip;
+	switch (x->kind) {
+	case EXIT_CALLOUT:
+		return callout(v, x, in, pc);
+	case EXIT_SOFT:
+		v->counters[CTR_EXIT_SOFT]++;
+		if (log_on(LOG_EXITS))
+			log_printf("exit: soft operand at %lx\n", v->rip);
+		return soft_begin(v, x, in, pc) == CPU_NEXT ? GO_INSIDE : fault_to_guest(v);
+	case EXIT_SOFT_DONE:
+		v->counters[CTR_EXIT_SOFT_DONE]++;
+		if (soft_end(v, x) != CPU_NEXT)
+			return fault_to_guest(v);
+		return resume_or_dispatch(v, x, pc);
+	}
+	panic("exit of unknown kind %u", x->kind);
+}

@@ -1,0 +1,219 @@
+/* Host signals that hit translated code: recovering the guest's exact state.
+ *
+ * Runs in the signal handler on the alternate stack, with all keys open and shadowbox's
+ * own memory only: no allocation, no library calls. A fault is mended (hidden fault),
+ * becomes the guest's, or makes its instruction soft; in the last two cases the guest
+ * state is stored and the context redirected to engine_landing. An asynchronous signal
+ * (timer, input) ends the run at the next instruction boundary: where the mark allows it
+ * at once by undoing or completing, else by single steps (TF). */
+#define _GNU_SOURCE
+#include <signal.h>
+#include <ucontext.h>
+#include "engine.h"
+#include "shadowbox/log.h"
+#include "shadowbox/sandbox.h"
+
+static const u8 greg_of[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
+				REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15 };
+
+#define GREG(uc, r) ((uc)->uc_mcontext.gregs[r])
+
+static bool in_cache(u64 pc) { return pc >= CODE_RX_HVA && pc < CODE_RX_HVA + CODE_SIZE; }
+
+static bool in_entry(u64 pc)
+{
+	return pc >= (u64)engine_enter_begin && pc < (u64)engine_enter_end;
+}
+
+static void set_step(ucontext_t *uc, bool on)
+{
+	engine.stepping = on;
+	if (on)
+		GREG(uc, REG_EFL) |= FL_TF;
+	else
+		GREG(uc, REG_EFL) &= ~(i64)FL_TF;
+}
+
+/* The guest state that host context and mark stand for. */
+static void store_state(struct vcpu *v, const ucontext_t *uc, const struct block *b, const struct mark *m)
+{
+	for (unsigned r = 0; r < 16; r++) {
+		if (m->spill & (1u << r))
+			v->gpr[r] = *(u64 *)spill_slot(b->flavour, r);
+		else
+			v->gpr[r] = GREG(uc, greg_of[r]);
+	}
+	if (m->flags & MARK_PUSHED)
+		v->gpr[RSP] += 8;
+	if (b->flavour == FLAVOUR_KHIGH)
+		v->gpr[RSP] -= engine.fold;
+	v->rflags = (v->rflags & ~(u64)FL_HOST) | (GREG(uc, REG_EFL) & FL_HOST);
+	v->rip = b->gva + m->goff;
+	if (b->mode & (MODE_CODE32 | MODE_CODE16))
+		v->rip = (u32)v->rip;
+}
+
+static void land(ucontext_t *uc, u64 exit_id)
+{
+	struct vcpu *v = VCPU;
+
+	v->exit_id = exit_id;
+	set_step(uc, false);
+	GREG(uc, REG_EFL) &= ~(i64)FL_DF;
+	GREG(uc, REG_RSP) = v->host_rsp;
+	GREG(uc, REG_RIP) = (u64)(ARENA->host.pkeys ? engine_landing : engine_landing_plain);
+}
+
+/* --- asynchronous signals ------------------------------------------------------------------ */
+/* At some host PC with an event waiting: leave now, step on, or let the exit happen. */
+static void seek_boundary(ucontext_t *uc)
+{
+	struct vcpu *v = VCPU;
+	u64 pc = GREG(uc, REG_RIP), off = pc - CODE_RX_HVA;
+	const struct block *b;
+	const struct mark *m;
+
+	if (!in_cache(pc)) {
+		set_step(uc, in_entry(pc));
+		return;
+	}
+	b = cache_block_at(pc);
+	if (!b) {
+		/* The exit stubs lead to the engine; the entry and lookup stubs to a block. */
+		set_step(uc, off >= cache->enter_tail);
+		return;
+	}
+	m = cache_mark(b, pc);
+	switch (m->kind) {
+	case MARK_BOUNDARY:
+		engine.boundaries++;
+		if (v->shadow_rip == b->gva + m->goff && engine.boundaries < 2)
+			break;
+		store_state(v, uc, b, m);
+		land(uc, EXIT_ID_ASYNC);
+		return;
+	case MARK_RESTART:
+		if (m->flags & MARK_SOFT)
+			break; /* device registers may have been read: finish it */
+		/* fall through */
+	case MARK_DONE:
+		store_state(v, uc, b, m);
+		land(uc, EXIT_ID_ASYNC);
+		return;
+	case MARK_EXIT:
+		set_step(uc, false);
+		return;
+	default:
+		break;
+	}
+	set_step(uc, true);
+}
+
+void fault_async(ucontext_t *uc)
+{
+	if (ARENA->running_view != engine.slot)
+		return;
+	engine.armed = 0;
+	__atomic_store_n(&VCPU->event_pending, 1, __ATOMIC_SEQ_CST);
+	if (engine.stepping)
+		return;
+	engine.boundaries = 0;
+	seek_boundary(uc);
+}
+
+void fault_step(ucontext_t *uc)
+{
+	VCPU->counters[CTR_SIG_STEP]++;
+	if (engine.stepping)
+		seek_boundary(uc);
+	else
+		set_step(uc, false);
+}
+
+/* --- faults ---------------------------------------------------------------------------------- */
+static void soften(const struct block *b, const struct mark *m)
+{
+	u64 off = (b->gva + m->goff) & ~PAGE_MASK;
+
+	flight_record(FLIGHT_SOFTEN, 0, b->gva + m->goff, 0, 0);
+	log_msg(LOG_MMU, "soft: instruction at %lx\n", b->gva + m->goff);
+	soft_add(b->page0 + off);
+	dbt_code_written(gpa(b->page0), off, 1, false);
+}
+
+static bool already_soft(const struct block *b, const struct mark *m)
+{
+	return (m->flags & MARK_SOFT) || b->flavour == FLAVOUR_SOFT ||
+	       soft_wanted(b->page0 + ((b->gva + m->goff) & ~PAGE_MASK));
+}
+
+static void page_fault(struct vcpu *v, ucontext_t *uc, const struct block *b, const struct mark *m)
+{
+	u64 hva = GREG(uc, REG_CR2);
+	bool write = GREG(uc, REG_ERR) & PF_W;
+
+	if ((m->flags & MARK_SOFT) || b->flavour == FLAVOUR_SOFT)
+		panic("host page fault at %lx in a soft operand (guest rip %lx)", hva, b->gva + m->goff);
+	v->rip = b->gva + m->goff;
+	switch (shadow_fill(v, hva, write, b->flavour)) {
+	case FILL_DONE:
+		return;
+	case FILL_FAULT:
+		store_state(v, uc, b, m);
+		land(uc, EXIT_ID_FAULT);
+		return;
+	case FILL_SOFT:
+		soften(b, m);
+		store_state(v, uc, b, m);
+		land(uc, EXIT_ID_RETRY);
+		return;
+	}
+}
+
+static void exception(struct vcpu *v, ucontext_t *uc, const struct block *b, const struct mark *m, unsigned trap)
+{
+	store_state(v, uc, b, m);
+	if (trap == EXC_GP || trap == EXC_SS || trap == EXC_AC)
+		cpu_fault_err(v, trap, 0);
+	else
+		cpu_fault(v, trap);
+	land(uc, EXIT_ID_FAULT);
+}
+
+static void report_host_fault(int sig, const ucontext_t *uc)
+{
+	panic("host signal %d, trap %ld, error %lx, address %lx at host pc %lx (not translated code)", sig,
+	      (long)GREG(uc, REG_TRAPNO), (long)GREG(uc, REG_ERR), (long)GREG(uc, REG_CR2),
+	      (long)GREG(uc, REG_RIP));
+}
+
+void fault_host(int sig, ucontext_t *uc)
+{
+	struct vcpu *v = VCPU;
+	u64 pc = GREG(uc, REG_RIP);
+	unsigned trap = (unsigned)GREG(uc, REG_TRAPNO);
+	const struct block *b;
+	const struct mark *m;
+
+	v->counters[CTR_SIG_FAULT]++;
+	if (pc == (u64)engine_xrstor_insn) {
+		GREG(uc, REG_RIP) = (u64)engine_xrstor_fixup;
+		return;
+	}
+	b = cache_block_at(pc);
+	if (!b)
+		report_host_fault(sig, uc);
+	m = cache_mark(b, pc);
+	if (trap == EXC_PF) {
+		page_fault(v, uc, b, m);
+	} else if ((trap == EXC_GP || trap == EXC_SS) && b->flavour == FLAVOUR_KHIGH && !already_soft(b, m)) {
+		/* A folded address that is not canonical: the soft path knows what it was. */
+		soften(b, m);
+		store_state(v, uc, b, m);
+		land(uc, EXIT_ID_RETRY);
+	} else if (trap <= EXC_XM) {
+		exception(v, uc, b, m, trap);
+	} else {
+		report_host_fault(sig, uc);
+	}
+}

@@ -1,0 +1,922 @@
+/* Translation of one block: the policy of each instruction in each flavour.
+ *
+ * user, kernel-low: memory operands are the guest's own (identity). kernel-high: operands
+ * get a gs: prefix (GS.base = fold), guest gs: operands use FS.base, RSP is held folded.
+ * soft: every memory operand is resolved by C. An instruction found guilty (its direct
+ * operand faulted in a way that no mapping can mend) is soft in every flavour.
+ *
+ * Inserted code changes no flags, so flags are never saved. Every host PC is covered by a
+ * mark (cache.h) from which the exact guest state can be recovered. */
+#include <string.h>
+#include "decode.h"
+#include "emit.h"
+#include "shadowbox/log.h"
+
+struct pending_soft {
+	struct insn in;
+	u32 exit, back; /* exit record; where to go on afterwards */
+	u16 goff;
+	u8 reg, reg2;
+};
+
+struct tr {
+	struct emit e;
+	struct block *b;
+	struct vcpu *v;
+	struct insn in;
+	u64 rip, next_rip, fold;
+	u64 gpa;         /* of the instruction */
+	bool end, all_soft;
+	unsigned n_pending;
+	struct pending_soft pending[64];
+};
+
+/* --- exits -------------------------------------------------------------------------------- */
+static u32 new_exit(struct tr *t, enum exit_kind kind)
+{
+	u32 id = cache->n_exits++;
+	struct exit_rec *x = &cache->exit[id];
+
+	memset(x, 0, sizeof(*x));
+	x->block = t->e.block;
+	x->kind = kind;
+	x->goff = t->e.goff;
+	t->b->n_exits++;
+	return id;
+}
+
+static u32 keep_insn(struct tr *t)
+{
+	cache->insn[cache->n_insns] = t->in;
+	return cache->n_insns++;
+}
+
+/* Leaves through exit `id`. The caller has marked the first byte. */
+static void emit_exit(struct tr *t, u32 id)
+{
+	struct emit *e = &t->e;
+	bool user = t->b->flavour == FLAVOUR_USER;
+
+	emit_store_abs(e, RAX, spill_slot(t->b->flavour, RAX));
+	emit_mark(e, MARK_EXIT);
+	emit_u8(e, 0xb8);
+	emit_u32(e, id);
+	emit_jmp(e, user ? cache->exit_user : cache->exit_kernel);
+}
+
+static void callout(struct tr *t, bool resume)
+{
+	u32 id = new_exit(t, EXIT_CALLOUT);
+
+	cache->exit[id].insn = keep_insn(t);
+	emit_mark(&t->e, MARK_BOUNDARY);
+	emit_exit(t, id);
+	if (resume)
+		cache->exit[id].resume_a = t->e.off;
+	else
+		t->end = true;
+}
+
+static void raise(struct tr *t, u8 vector)
+{
+	u32 id = new_exit(t, EXIT_RAISE);
+
+	cache->exit[id].scratch = vector;
+	emit_mark(&t->e, MARK_BOUNDARY);
+	emit_exit(t, id);
+	t->end = true;
+}
+
+static bool may_chain(const struct tr *t, u64 target)
+{
+	if (ARENA->policy.no_chain)
+		return false;
+	if (t->b->flavour == FLAVOUR_KHIGH)
+		return target >> 63;
+	return (target & PAGE_MASK) == (t->b->gva & PAGE_MASK) && t->b->page1 == ~0UL;
+}
+
+static void emit_lookup(struct tr *t)
+{
+	emit_jmp(&t->e, t->b->flavour == FLAVOUR_USER ? cache->lookup_user : cache->lookup_kernel);
+}
+
+static bool has_lookup(const struct tr *t)
+{
+	return t->b->flavour != FLAVOUR_SOFT && !ARENA->policy.no_chain;
+}
+
+/* The code at a branch's target side. patch_off is the rel32 that jumps here and that a
+ * chain redirects; 0: emit a jump of our own (marked `kind`). */
+static void branch_to(struct tr *t, u64 target, u32 patch_off, enum mark_kind kind)
+{
+	struct emit *e = &t->e;
+	bool chain = may_chain(t, target);
+
+	if (chain || !has_lookup(t)) {
+		u32 id = new_exit(t, EXIT_CHAIN);
+		struct exit_rec *x = &cache->exit[id];
+		x->target = target;
+		if (chain && !patch_off) {
+			emit_mark(e, kind);
+			patch_off = emit_jmp(e, e->off + 5);
+		}
+		x->patch_off = chain ? patch_off : 0;
+		x->stub_off = e->off;
+		emit_mark(e, patch_off ? MARK_EXIT : kind);
+		emit_exit(t, id);
+		return;
+	}
+	emit_mark(e, patch_off ? MARK_STEP : kind);
+	emit_store_abs(e, RAX, spill_slot(t->b->flavour, RAX));
+	emit_mark(e, MARK_STEP);
+	emit_mov_imm(e, RAX, target);
+	emit_lookup(t);
+}
+
+/* --- memory operands ------------------------------------------------------------------------ */
+static bool is_soft(const struct tr *t)
+{
+	return t->b->flavour == FLAVOUR_SOFT || t->all_soft || soft_wanted(t->gpa);
+}
+
+static bool khigh(const struct tr *t) { return t->b->flavour == FLAVOUR_KHIGH; }
+
+/* A00-A3 with an absolute address, as the ModRM form of the same move. */
+static void moffs_to_modrm(struct insn *in)
+{
+	static const u8 opcode[4] = { 0x8a, 0x8b, 0x88, 0x89 };
+
+	in->opcode = opcode[in->opcode & 3];
+	in->has_modrm = 1;
+	in->modrm = 0;
+	in->reg = RAX;
+	in->imm_len = 0;
+}
+
+static void soft_body(struct tr *t, const struct insn *in, u8 reg, u8 reg2)
+{
+	struct emit *e = &t->e;
+	struct insn op = *in;
+	struct reenc r = { .form = MEM_BASE, .base = reg, .rsp_repl = REG_NONE, .load_to = REG_NONE };
+
+	if (op.moffs)
+		moffs_to_modrm(&op);
+	if (reg2 != 0xff) {
+		emit_spill(e, reg2);
+		emit_mark(e, MARK_RESTART);
+		emit_mov_imm(e, reg2, -t->fold);
+		emit_lea_sum(e, reg2, RSP, reg2, 0);
+		r.rsp_repl = reg2;
+	}
+	if (op.op == OP_MASKMOV)
+		emit_bytes(e, op.bytes, op.len);
+	else
+		emit_reencoded(e, &op, &r);
+	if (reg2 != 0xff) {
+		emit_mark(e, MARK_STEP);
+		if (op.rsp_written) {
+			emit_mov_imm(e, RSP, t->fold);
+			emit_lea_sum(e, RSP, RSP, reg2, 0);
+		}
+		emit_unspill(e, reg2);
+	}
+}
+
+/* Resolve in C, run on the pointer, restore the pointer register. Accesses that need
+ * something afterwards (bounce buffer, trace) take the second, out-of-line copy. */
+static void soft(struct tr *t)
+{
+	struct emit *e = &t->e;
+	struct pending_soft *p = &t->pending[t->n_pending++];
+	u32 id;
+
+	if (t->in.vsib) {
+		raise(t, EXC_UD);
+		return;
+	}
+	p->in = t->in;
+	p->goff = e->goff;
+	p->reg = scratch_pick(&t->in, 0);
+	p->reg2 = khigh(t) && t->in.rsp_read ? scratch_pick(&t->in, 1u << p->reg) : 0xff;
+	p->exit = id = new_exit(t, EXIT_SOFT);
+	cache->exit[id].insn = keep_insn(t);
+	cache->exit[id].scratch = p->reg;
+	emit_mark(e, MARK_BOUNDARY);
+	emit_exit(t, id);
+	if (t->b->flavour != FLAVOUR_USER) {
+		cache->exit[id].resume_a = e->off;
+		e->spilled = 1u << p->reg;
+		e->flags = MARK_SOFT;
+		emit_mark(e, MARK_RESTART);
+		soft_body(t, &t->in, p->reg, p->reg2);
+		e->flags = 0;
+		e->goff += t->in.len;
+		emit_mark(e, MARK_DONE);
+		emit_unspill(e, p->reg);
+		e->goff -= t->in.len;
+	} /* else: user code must not go on with the rights that the pointer needs */
+	p->back = e->off;
+}
+
+static void finish_soft(struct tr *t, struct pending_soft *p)
+{
+	struct emit *e = &t->e;
+	u32 id = new_exit(t, EXIT_SOFT_DONE);
+
+	cache->exit[id].resume_a = p->back;
+	cache->exit[id].insn = cache->exit[p->exit].insn;
+	cache->exit[id].scratch = p->reg;
+	cache->exit[id].goff = p->goff;
+	cache->exit[p->exit].resume_b = e->off;
+	e->goff = p->goff;
+	e->spilled = 1u << p->reg;
+	e->flags = MARK_SOFT;
+	emit_mark(e, MARK_RESTART);
+	soft_body(t, &p->in, p->reg, p->reg2);
+	e->flags = 0;
+	emit_mark(e, MARK_EXIT);
+	emit_exit(t, id);
+	e->spilled = 0;
+}
+
+static u64 rip_target(const struct tr *t)
+{
+	u64 a = t->next_rip + t->in.disp;
+
+	return t->in.addrsize == 4 ? (u32)a : a;
+}
+
+/* Can kernel-high code run this operand as gs:[...] or [rsp...]? */
+static bool khigh_direct(const struct insn *in)
+{
+	if (in->addrsize != 8 || (in->seg_override && in->seg != SEG_GS) || in->len > 12)
+		return false;
+	return !(in->base == RSP && in->seg_override);
+}
+
+static void emit_moffs(struct tr *t, u8 seg)
+{
+	struct emit *e = &t->e;
+
+	if (seg)
+		emit_u8(e, seg);
+	for (unsigned i = 0; i < t->in.len; i++) {
+		u8 p = t->in.bytes[i];
+		if (i < t->in.off_prefix_end && seg && (p == 0x64 || p == 0x65 || (p & 0xe7) == 0x26))
+			continue;
+		emit_u8(e, p);
+	}
+}
+
+/* The instruction with its memory operand as this flavour addresses it. load_to: see
+ * struct reenc; that register is then free to hold the address. The instruction's own
+ * mark has been set by the caller; returns with spills undone and marked. */
+static void emit_direct(struct tr *t, i8 load_to, i8 rsp_repl)
+{
+	struct emit *e = &t->e;
+	struct insn *in = &t->in;
+	struct reenc r = { .form = MEM_KEEP, .rsp_repl = rsp_repl, .load_to = load_to };
+	u8 own = in->seg_override ? (in->seg == SEG_GS ? 0x65 : 0x64) : 0;
+	i8 reg = REG_NONE;
+
+	if (khigh(t))
+		r.seg = in->base == RSP ? 0 : own == 0x65 ? 0x64 : 0x65;
+	else if (load_to >= 0)
+		r.seg = own;
+	if (in->moffs) {
+		emit_moffs(t, r.seg);
+		return;
+	}
+	if (in->base == BASE_RIP) {
+		u64 a = rip_target(t);
+		if (!khigh(t))
+			r.seg = own;
+		if (khigh(t) && (i64)a == (i32)a) {
+			r.form = MEM_ABS32;
+			r.abs = (i32)a;
+		} else {
+			r.form = MEM_BASE;
+			if (load_to >= 0) {
+				r.base = load_to;
+			} else {
+				reg = scratch_pick(in, rsp_repl >= 0 ? 1u << rsp_repl : 0);
+				r.base = reg;
+				emit_spill(e, reg);
+				emit_mark(e, MARK_RESTART);
+			}
+			emit_mov_imm(e, r.base, a);
+		}
+	}
+	emit_reencoded(e, in, &r);
+	if (reg >= 0) {
+		e->goff += in->len;
+		emit_mark(e, rsp_repl >= 0 ? MARK_STEP : MARK_DONE);
+		emit_unspill(e, reg);
+		e->goff -= in->len;
+	}
+}
+
+/* --- RSP as a value in kernel-high code -------------------------------------------------------- */
+static bool is_mov_rr(const struct insn *in)
+{
+	return in->map == 0 && !in->vex && (in->opcode == 0x89 || in->opcode == 0x8b) && in->rm >= 0 &&
+	       in->opsize == 8;
+}
+
+static bool mov_rsp_short(struct tr *t)
+{
+	struct insn *in = &t->in;
+	struct emit *e = &t->e;
+	u8 dst, src;
+
+	if (!is_mov_rr(in))
+		return false;
+	dst = in->opcode == 0x89 ? in->rm : in->reg;
+	src = in->opcode == 0x89 ? in->reg : in->rm;
+	if (dst == src)
+		return true; /* mov rsp, rsp */
+	emit_mark(e, MARK_BOUNDARY);
+	emit_mov_imm(e, dst, dst == RSP ? t->fold : -t->fold);
+	emit_mark(e, MARK_STEP);
+	emit_lea_sum(e, dst, dst == RSP ? RSP : src, dst == RSP ? src : dst, 0);
+	return true;
+}
+
+static void rsp_value(struct tr *t)
+{
+	struct emit *e = &t->e;
+	struct insn *in = &t->in;
+	struct reenc r = { .form = MEM_NONE, .load_to = REG_NONE };
+	u8 reg;
+
+	if (mov_rsp_short(t))
+		return;
+	reg = scratch_pick(in, 0);
+	emit_mark(e, MARK_BOUNDARY);
+	emit_spill(e, reg);
+	emit_mark(e, MARK_RESTART);
+	emit_mov_imm(e, reg, -t->fold);
+	emit_lea_sum(e, reg, RSP, reg, 0);
+	if (in->has_mem) {
+		emit_direct(t, REG_NONE, reg);
+	} else {
+		r.rsp_repl = reg;
+		emit_reencoded(e, in, &r);
+	}
+	if (in->rsp_written) {
+		emit_mark(e, MARK_STEP);
+		emit_mov_imm(e, RSP, t->fold);
+		emit_lea_sum(e, RSP, RSP, reg, 0);
+	}
+	e->goff += in->len;
+	emit_mark(e, MARK_DONE);
+	emit_unspill(e, reg);
+	e->goff -= in->len;
+}
+
+static void lea_khigh_rsp_base(struct tr *t)
+{
+	struct emit *e = &t->e;
+	struct insn *in = &t->in;
+	u8 dst = in->reg, reg;
+
+	emit_mark(e, MARK_BOUNDARY);
+	if (in->index < 0 && dst == RSP) {
+		emit_bytes(e, in->bytes, in->len);
+	} else if (in->index < 0) {
+		emit_mov_imm(e, dst, -t->fold);
+		emit_mark(e, MARK_STEP);
+		emit_lea_sum(e, dst, RSP, dst, (i32)in->disp);
+	} else {
+		u8 to;
+		reg = scratch_pick(in, 0);
+		to = dst == RSP ? reg : dst;
+		emit_spill(e, reg);
+		emit_mark(e, MARK_RESTART);
+		emit_mov_imm(e, reg, -t->fold);
+		emit_lea_sum(e, reg, RSP, reg, 0);
+		emit_u8(e, 0x48 | (to >= 8 ? 4 : 0) | (in->index >= 8 ? 2 : 0) | (reg >= 8 ? 1 : 0));
+		emit_u8(e, 0x8d);
+		emit_u8(e, 0x84 | (to & 7) << 3);
+		emit_u8(e, (u8)(__builtin_ctz(in->scale) << 6 | (in->index & 7) << 3 | (reg & 7)));
+		emit_u32(e, (u32)in->disp);
+		if (dst == RSP) {
+			emit_mark(e, MARK_STEP);
+			emit_mov_imm(e, RSP, t->fold);
+			emit_lea_sum(e, RSP, RSP, reg, 0);
+		}
+		e->goff += in->len;
+		emit_mark(e, MARK_DONE);
+		emit_unspill(e, reg);
+		e->goff -= in->len;
+	}
+}
+
+static void translate_lea(struct tr *t)
+{
+	struct insn *in = &t->in;
+	struct emit *e = &t->e;
+
+	if (in->code_size != 64) {
+		callout(t, true);
+		return;
+	}
+	if (in->base == BASE_RIP && in->opsize >= 4 && !(khigh(t) && in->reg == RSP)) {
+		u64 a = rip_target(t);
+		emit_mark(e, MARK_BOUNDARY);
+		emit_mov_imm(e, in->reg, in->opsize == 4 ? (u32)a : a);
+		return;
+	}
+	if (in->base == BASE_RIP || (khigh(t) && (in->opsize != 8 || in->addrsize != 8) &&
+				    (in->base == RSP || in->reg == RSP))) {
+		callout(t, true);
+		return;
+	}
+	if (khigh(t) && in->base == RSP) {
+		lea_khigh_rsp_base(t);
+	} else if (khigh(t) && in->reg == RSP) {
+		if (in->index >= 0 || in->base < 0) {
+			callout(t, true);
+			return;
+		}
+		emit_mark(e, MARK_BOUNDARY);
+		emit_mov_imm(e, RSP, t->fold);
+		emit_mark(e, MARK_STEP);
+		emit_lea_sum(e, RSP, RSP, in->base, (i32)in->disp);
+	} else {
+		emit_mark(e, MARK_BOUNDARY);
+		emit_bytes(e, in->bytes, in->len);
+	}
+}
+
+/* --- plain instructions ---------------------------------------------------------------------- */
+/* INC/DEC 40-4F of 32-bit code are REX prefixes in 64-bit code. */
+static void emit_inc_dec32(struct tr *t)
+{
+	if (t->in.opsize == 2)
+		emit_u8(&t->e, 0x66);
+	emit_u8(&t->e, 0xff);
+	emit_u8(&t->e, 0xc0 | (t->in.opcode & 8) | (t->in.opcode & 7));
+}
+
+static void copy_no_mem(struct tr *t)
+{
+	struct insn *in = &t->in;
+	struct emit *e = &t->e;
+
+	if (khigh(t) && in->rsp_read) {
+		rsp_value(t);
+		return;
+	}
+	emit_mark(e, MARK_BOUNDARY);
+	if (in->code_size != 64 && in->map == 0 && (in->opcode & 0xf0) == 0x40) {
+		emit_inc_dec32(t);
+	} else if (in->code_size == 16) {
+		/* 16-bit code: the operand-size prefix means the opposite. */
+		bool has66 = false;
+		for (unsigned i = 0; i < in->off_prefix_end; i++) {
+			has66 |= in->bytes[i] == 0x66;
+			if (in->bytes[i] != 0x66)
+				emit_u8(e, in->bytes[i]);
+		}
+		if (!has66)
+			emit_u8(e, 0x66);
+		emit_bytes(e, in->bytes + in->off_prefix_end, in->len - in->off_prefix_end);
+	} else {
+		emit_bytes(e, in->bytes, in->len);
+	}
+}
+
+static void translate_copy(struct tr *t)
+{
+	struct insn *in = &t->in;
+
+	if (in->fpu && (t->b->mode & MODE_FPU_TRAP)) {
+		raise(t, EXC_NM);
+	} else if (!in->has_mem) {
+		copy_no_mem(t);
+	} else if (is_soft(t) || (khigh(t) && !khigh_direct(in))) {
+		soft(t);
+	} else if (khigh(t) && in->rsp_read) {
+		rsp_value(t);
+	} else {
+		emit_mark(&t->e, MARK_BOUNDARY);
+		emit_direct(t, REG_NONE, REG_NONE);
+	}
+}
+
+static void translate_implicit_mem(struct tr *t)
+{
+	struct insn *in = &t->in;
+
+	if (in->op == OP_MASKMOV && (t->b->mode & MODE_FPU_TRAP)) {
+		raise(t, EXC_NM);
+		return;
+	}
+	if (is_soft(t) || (khigh(t) && (in->seg_override || in->addrsize != 8))) {
+		if (in->op == OP_XLAT) {
+			callout(t, true);
+			return;
+		}
+		in->has_mem = 1;
+		in->base = RDI;
+		in->index = REG_NONE;
+		in->scale = 1;
+		in->mem_size = (in->bytes[in->off_prefix_end] == 0x0f && in->bytes[0] != 0x66) ? 8 : 16;
+		in->mem_access = ACC_READ | ACC_WRITE;
+		soft(t);
+		return;
+	}
+	emit_mark(&t->e, MARK_BOUNDARY);
+	if (khigh(t))
+		emit_u8(&t->e, 0x65);
+	emit_bytes(&t->e, in->bytes, in->len);
+}
+
+/* --- stack and control transfer ----------------------------------------------------------------- */
+static bool stack_soft(const struct tr *t)
+{
+	return is_soft(t) || t->in.code_size != 64;
+}
+
+static void translate_push_pop(struct tr *t)
+{
+	struct insn *in = &t->in;
+
+	if (stack_soft(t) || (khigh(t) && in->rsp_read) || (in->has_mem && khigh(t) && !khigh_direct(in))) {
+		callout(t, true);
+		return;
+	}
+	emit_mark(&t->e, MARK_BOUNDARY);
+	if (in->has_mem)
+		emit_direct(t, REG_NONE, REG_NONE);
+	else
+		emit_bytes(&t->e, in->bytes, in->len);
+}
+
+static void translate_leave(struct tr *t)
+{
+	struct emit *e = &t->e;
+
+	if (stack_soft(t) || t->in.opsize != 8) {
+		callout(t, true);
+		return;
+	}
+	emit_mark(e, MARK_BOUNDARY);
+	if (!khigh(t)) {
+		emit_bytes(e, t->in.bytes, t->in.len);
+		return;
+	}
+	emit_spill(e, RAX);
+	emit_mark(e, MARK_RESTART);
+	emit_mov_imm(e, RAX, t->fold);
+	emit_lea_sum(e, RAX, RBP, RAX, 8);
+	EMIT(e, 0x65, 0x48, 0x8b, 0x6d, 0x00); /* mov rbp, gs:[rbp] */
+	emit_mark(e, MARK_STEP);
+	EMIT(e, 0x48, 0x89, 0xc4); /* mov rsp, rax */
+	e->goff += t->in.len;
+	emit_mark(e, MARK_DONE);
+	emit_unspill(e, RAX);
+	e->goff -= t->in.len;
+}
+
+/* Pushes the return address. State before: exact but for e->spilled. After: MARK_STEP. */
+static void emit_push_return(struct tr *t)
+{
+	struct emit *e = &t->e;
+
+	emit_u8(e, 0x68); /* push simm32 */
+	emit_u32(e, (u32)t->next_rip);
+	if ((i64)t->next_rip != (i32)t->next_rip) {
+		e->flags |= MARK_PUSHED;
+		emit_mark(e, MARK_RESTART);
+		EMIT(e, 0xc7, 0x44, 0x24, 0x04); /* mov dword [rsp+4], imm32 */
+		emit_u32(e, (u32)(t->next_rip >> 32));
+		e->flags &= ~MARK_PUSHED;
+	}
+	emit_mark(e, MARK_STEP);
+}
+
+static void translate_call(struct tr *t)
+{
+	t->end = true;
+	if (stack_soft(t) || t->in.opsize != 8) {
+		callout(t, false);
+		return;
+	}
+	emit_mark(&t->e, MARK_BOUNDARY);
+	emit_push_return(t);
+	branch_to(t, t->in.imm, 0, MARK_STEP);
+}
+
+static void leave_by_lookup(struct tr *t)
+{
+	emit_mark(&t->e, MARK_STEP);
+	emit_lookup(t);
+	t->e.spilled = 0;
+	t->end = true;
+}
+
+static void translate_ret(struct tr *t)
+{
+	struct emit *e = &t->e;
+
+	if (stack_soft(t) || !has_lookup(t) || t->in.opsize != 8) {
+		callout(t, false);
+		return;
+	}
+	emit_mark(e, MARK_BOUNDARY);
+	emit_spill(e, RAX);
+	emit_mark(e, MARK_RESTART);
+	emit_u8(e, 0x58); /* pop rax */
+	emit_mark(e, MARK_STEP);
+	if (t->in.opcode == 0xc2) {
+		EMIT(e, 0x48, 0x8d, 0xa4, 0x24); /* lea rsp, [rsp + disp32] */
+		emit_u32(e, (u16)t->in.imm);
+	}
+	leave_by_lookup(t);
+}
+
+static void translate_indirect(struct tr *t)
+{
+	struct emit *e = &t->e;
+	struct insn *in = &t->in;
+
+	if (stack_soft(t) || !has_lookup(t) || in->opsize != 8 || (in->has_mem && khigh(t) && !khigh_direct(in)) ||
+	    (!in->has_mem && in->rm == RSP)) {
+		callout(t, false);
+		return;
+	}
+	emit_mark(e, MARK_BOUNDARY);
+	emit_spill(e, RAX);
+	emit_mark(e, MARK_RESTART);
+	if (in->has_mem) {
+		emit_direct(t, RAX, REG_NONE);
+	} else if (in->rm != RAX) {
+		emit_u8(e, 0x48 | (in->rm >= 8)); /* mov rax, reg */
+		emit_u8(e, 0x8b);
+		emit_u8(e, 0xc0 | (in->rm & 7));
+	}
+	if (in->op == OP_CALL_IND)
+		emit_push_return(t);
+	leave_by_lookup(t);
+}
+
+static void translate_jcc(struct tr *t)
+{
+	struct emit *e = &t->e;
+	u32 taken;
+
+	emit_mark(e, MARK_BOUNDARY);
+	emit_u8(e, 0x0f);
+	emit_u8(e, 0x80 | t->in.cond);
+	emit_u32(e, 0);
+	taken = e->off - 4;
+	e->goff += t->in.len;
+	branch_to(t, t->next_rip, 0, MARK_BOUNDARY);
+	emit_patch_here(e, taken);
+	branch_to(t, t->in.imm, taken, MARK_STEP);
+	t->end = true;
+}
+
+/* LOOP, LOOPE, LOOPNE, JRCXZ exist with 8-bit displacements only. */
+static void translate_loop(struct tr *t)
+{
+	struct emit *e = &t->e;
+	u32 not_taken;
+
+	if (t->in.code_size != 64) {
+		callout(t, false);
+		return;
+	}
+	emit_mark(e, MARK_BOUNDARY);
+	if (t->in.addrsize == 4)
+		emit_u8(e, 0x67);
+	emit_u8(e, 0xe0 | t->in.cond);
+	emit_u8(e, 5);
+	e->goff += t->in.len;
+	emit_mark(e, MARK_BOUNDARY);
+	not_taken = emit_jmp(e, e->off);
+	branch_to(t, t->in.imm, 0, MARK_STEP);
+	emit_patch_here(e, not_taken);
+	branch_to(t, t->next_rip, 0, MARK_BOUNDARY);
+	t->end = true;
+}
+
+/* --- strings, time, interrupts flag ------------------------------------------------------------ */
+static void translate_string(struct tr *t)
+{
+	if (is_soft(t) || khigh(t) || t->in.code_size != 64) {
+		callout(t, true);
+		return;
+	}
+	emit_mark(&t->e, MARK_BOUNDARY);
+	emit_bytes(&t->e, t->in.bytes, t->in.len);
+}
+
+static void translate_rdtsc(struct tr *t)
+{
+	struct emit *e = &t->e;
+
+	if (t->v->tsc_offset || ((t->v->cr4 & CR4_TSD) && (t->b->mode & MODE_CPL3))) {
+		callout(t, true);
+		return;
+	}
+	emit_mark(e, MARK_BOUNDARY);
+	if (t->in.op == OP_RDTSC) {
+		EMIT(e, 0x0f, 0x31);
+		return;
+	}
+	EMIT(e, 0x0f, 0xae, 0xe8); /* lfence: RDTSCP waits for earlier instructions */
+	emit_mark(e, MARK_RESTART);
+	EMIT(e, 0x0f, 0x31);
+	emit_mark(e, MARK_STEP);
+	emit_mov_imm(e, RCX, (u32)t->v->tsc_aux);
+}
+
+static void translate_cli(struct tr *t)
+{
+	struct emit *e = &t->e;
+	u64 addr = HOT_VCPU_HVA + offsetof(struct vcpu, intr_enabled);
+
+	if ((t->b->mode & MODE_CPL3)) {
+		callout(t, false);
+		return;
+	}
+	emit_mark(e, MARK_BOUNDARY);
+	EMIT(e, 0xc6, 0x05); /* mov byte [rip + intr_enabled], 0 */
+	emit_u32(e, (u32)(addr - (CODE_RX_HVA + e->off + 5)));
+	emit_u8(e, 0);
+}
+
+/* Call-outs after which the block simply goes on: they change no mode, mapping, RIP or
+ * interrupt state. */
+static bool callout_resumes(u16 op)
+{
+	switch (op) {
+	case OP_PUSHF: case OP_ENTER: case OP_PUSHA: case OP_POPA: case OP_PUSH_SEG: case OP_IN: case OP_OUT:
+	case OP_INS: case OP_OUTS: case OP_SMSW: case OP_SGDT: case OP_SIDT: case OP_SLDT: case OP_STR:
+	case OP_LGDT: case OP_LIDT: case OP_LAR: case OP_LSL: case OP_VERR: case OP_VERW:
+	case OP_MOV_FROM_SEG: case OP_RDMSR: case OP_CPUID: case OP_RDPMC: case OP_RDPID:
+	case OP_RDFSBASE: case OP_RDGSBASE: case OP_XGETBV: case OP_XSAVE: case OP_XRSTOR: case OP_XLAT:
+	case OP_WBINVD: case OP_MOV_DR: case OP_AAA: case OP_DAA: case OP_SALC:
+		return true;
+	}
+	return false;
+}
+
+static void translate_op(struct tr *t)
+{
+	switch (t->in.op) {
+	case OP_COPY: translate_copy(t); break;
+	case OP_NOP: break;
+	case OP_PREFETCH: /* a hint, and one that never faults */
+		if (t->b->flavour == FLAVOUR_USER && t->in.base != BASE_RIP && !is_soft(t)) {
+			emit_mark(&t->e, MARK_BOUNDARY);
+			emit_bytes(&t->e, t->in.bytes, t->in.len);
+		}
+		break;
+	case OP_LEA: translate_lea(t); break;
+	case OP_XLAT: case OP_MASKMOV: translate_implicit_mem(t); break;
+	case OP_PUSH: case OP_POP: translate_push_pop(t); break;
+	case OP_LEAVE: translate_leave(t); break;
+	case OP_CALL: translate_call(t); break;
+	case OP_RET: translate_ret(t); break;
+	case OP_JMP_IND: case OP_CALL_IND: translate_indirect(t); break;
+	case OP_JMP:
+		branch_to(t, t->in.imm, 0, MARK_BOUNDARY);
+		t->end = true;
+		break;
+	case OP_JCC: translate_jcc(t); break;
+	case OP_LOOP: case OP_JRCXZ: translate_loop(t); break;
+	case OP_MOVS: case OP_STOS: case OP_LODS: case OP_CMPS: case OP_SCAS: translate_string(t); break;
+	case OP_RDTSC: case OP_RDTSCP: translate_rdtsc(t); break;
+	case OP_CLI: translate_cli(t); break;
+	case OP_REFUSE:
+		t->v->counters[CTR_REFUSED]++;
+		raise(t, EXC_UD);
+		break;
+	default: callout(t, callout_resumes(t->in.op));
+	}
+}
+
+/* --- the block ------------------------------------------------------------------------------------ */
+/* Up to 15 code bytes at the current instruction; those past the page end come from page1. */
+static unsigned fetch(const struct tr *t, u8 *buf, unsigned pos)
+{
+	const struct physmem *pm = &ARENA->machine.phys;
+	u64 page_off = (t->b->gva & ~PAGE_MASK) + pos;
+	unsigned n = PAGE_SIZE - page_off > 15 ? 15 : PAGE_SIZE - page_off;
+
+	/* Code outside RAM reads as an unclaimed bus does. */
+	memset(buf, 0xff, 16);
+	if (physmem_is_ram(pm, gpa(t->b->page0)))
+		memcpy(buf, physmem_ptr(gpa(t->b->page0 + page_off)), n);
+	if (n < 15 && t->b->page1 != ~0UL) {
+		if (physmem_is_ram(pm, gpa(t->b->page1)))
+			memcpy(buf + n, physmem_ptr(gpa(t->b->page1)), 15 - n);
+		n = 15;
+	}
+	return n;
+}
+
+static void trace_in_asm(const struct tr *t)
+{
+	char text[160];
+
+	decode_text(t->in.bytes, t->in.len, t->rip, t->in.code_size, text, sizeof(text));
+	log_printf("  %016lx: %s\n", t->rip, text);
+}
+
+static void trace_out_asm(const struct block *b)
+{
+	char text[160];
+	u64 pc = CODE_RX_HVA + b->code_off, end = pc + b->code_len;
+	static const char *const kinds[] = { "boundary", "restart", "done", "step", "exit" };
+
+	log_printf("OUT: block %lx, %u bytes\n", b->gva, b->code_len);
+	while (pc < end) {
+		const struct mark *m = cache_mark(b, pc);
+		unsigned n = decode_text((u8 *)pc, end - pc, pc, 64, text, sizeof(text));
+		log_printf("  %lx: %-60s ; %lx %s spill %04x\n", pc, text, b->gva + m->goff, kinds[m->kind], m->spill);
+		pc += n ? n : 1;
+	}
+}
+
+/* Decodes and translates until the block ends; guest_len 0 means that not even the first
+ * instruction fits its page. */
+static void translate_insns(struct tr *t, unsigned max)
+{
+	struct block *b = t->b;
+	unsigned pos = 0;
+	u8 buf[16];
+	int code_size = (b->mode & MODE_CODE32) ? 32 : (b->mode & MODE_CODE16) ? 16 : 64;
+
+	while (!t->end) {
+		unsigned n = fetch(t, buf, pos);
+		if (!decode_insn(&t->in, buf, n, b->gva + pos, code_size) || t->in.len > n)
+			break;
+		t->rip = b->gva + pos;
+		t->next_rip = t->rip + t->in.len;
+		if (code_size != 64)
+			t->next_rip = (u32)t->next_rip;
+		t->gpa = b->page0 + (t->rip & ~PAGE_MASK);
+		t->e.goff = pos;
+		if (log_on(LOG_IN_ASM))
+			trace_in_asm(t);
+		translate_op(t);
+		pos += t->in.len;
+		b->n_insns++;
+		b->guest_len = pos;
+		if (b->page1 != ~0UL || ((b->gva + pos) & ~PAGE_MASK) == 0 ||
+		    ((b->gva + pos) & PAGE_MASK) != (b->gva & PAGE_MASK) || b->n_insns >= max)
+			break;
+	}
+	if (!t->end && pos) {
+		t->e.goff = pos;
+		branch_to(t, code_size == 64 ? b->gva + pos : (u32)(b->gva + pos), 0, MARK_BOUNDARY);
+	}
+}
+
+u32 translate_block(struct vcpu *v, u8 flavour, u8 mode, u64 gva, u64 gpa, u64 page1)
+{
+	u32 id = cache->n_blocks;
+	struct block *b = &cache->block[id];
+	static struct tr t; /* large; views are single-threaded and each has its own copy */
+	unsigned max = ARENA->policy.block_max;
+
+	memset(b, 0, sizeof(*b));
+	b->gva = gva;
+	b->page0 = gpa & PAGE_MASK;
+	b->page1 = page1;
+	b->flavour = flavour;
+	b->mode = mode;
+	b->code_off = cache->code_next;
+	b->marks = cache->n_marks;
+	b->exits = cache->n_exits;
+	memset(&t.e, 0, sizeof(t.e));
+	t.e = (struct emit){ .off = b->code_off, .b = b, .block = id };
+	t.b = b;
+	t.v = v;
+	t.fold = ARENA->fold;
+	t.end = false;
+	t.all_soft = ARENA->policy.all_soft;
+	t.n_pending = 0;
+	translate_insns(&t, max ? (max > 64 ? 64 : max) : 64);
+	if (!b->guest_len)
+		return 0;
+	for (unsigned i = 0; i < t.n_pending; i++)
+		finish_soft(&t, &t.pending[i]);
+	sb_assert(!t.e.overflow);
+	b->code_len = t.e.off - b->code_off;
+	sb_assert(b->code_len < 65536);
+	cache->code_next = (t.e.off + 15) & ~15u;
+	cache->n_blocks = id + 1;
+	cache_insert(id);
+	v->counters[CTR_TRANSLATE]++;
+	v->counters[CTR_TRANSLATE_INSN] += b->n_insns;
+	if (log_on(LOG_OUT_ASM))
+		trace_out_asm(b);
+	return id;
+}

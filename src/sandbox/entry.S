@@ -1,0 +1,135 @@
+/* The way into guest code and back, and the first instructions of signal handlers.
+ *
+ * Nothing here may change flags between a guest's last instruction and the pushf in
+ * engine_exit_tail, and no stack may be touched before WRPKRU has given access to it. */
+#include "asm-offsets.h"
+
+#define FL_HOST 0xcd5
+
+	.text
+
+/* void engine_enter(struct vcpu *v, u64 tail) */
+	.globl engine_enter
+engine_enter:
+	push %rbx
+	push %rbp
+	push %r12
+	push %r13
+	push %r14
+	push %r15
+	mov %rsp, VCPU_HOST_RSP(%rdi)
+	/* An event that comes before this check is seen by it; one that comes after finds
+	 * the PC in [begin, end) and single-steps to the first guest instruction. */
+	cmpq $0, VCPU_EVENT_PENDING(%rdi)
+	.globl engine_enter_begin
+engine_enter_begin:
+	jne enter_aborted
+enter_load:
+	mov VCPU_ENTER_PKRU(%rdi), %eax
+	mov %rsi, %rcx
+	pushq VCPU_ENTER_FLAGS(%rdi)
+	popfq
+	mov VCPU_GPR+3*8(%rdi), %rbx
+	mov VCPU_ENTER_RSP(%rdi), %rsp
+	mov VCPU_GPR+5*8(%rdi), %rbp
+	mov VCPU_GPR+6*8(%rdi), %rsi
+	mov VCPU_GPR+8*8(%rdi), %r8
+	mov VCPU_GPR+9*8(%rdi), %r9
+	mov VCPU_GPR+10*8(%rdi), %r10
+	mov VCPU_GPR+11*8(%rdi), %r11
+	mov VCPU_GPR+12*8(%rdi), %r12
+	mov VCPU_GPR+13*8(%rdi), %r13
+	mov VCPU_GPR+14*8(%rdi), %r14
+	mov VCPU_GPR+15*8(%rdi), %r15
+	mov VCPU_GPR+7*8(%rdi), %rdi
+	jmp *%rcx
+	.globl engine_enter_end
+engine_enter_end:
+
+/* void engine_enter_inside(struct vcpu *v, u64 tail): the same without the check, for the
+ * middle of an instruction, which must be finished first. */
+	.globl engine_enter_inside
+engine_enter_inside:
+	push %rbx
+	push %rbp
+	push %r12
+	push %r13
+	push %r14
+	push %r15
+	mov %rsp, VCPU_HOST_RSP(%rdi)
+	jmp enter_load
+
+enter_aborted:
+	movq $1, VCPU_EXIT_ID(%rdi)	/* EXIT_ID_ASYNC */
+	jmp leave
+
+/* From the exit stubs in the code cache: all general registers are stored, PKRU is open. */
+	.globl engine_exit_tail
+engine_exit_tail:
+	mov vcpu_address(%rip), %rcx
+	mov VCPU_HOST_RSP(%rcx), %rsp
+	pushfq
+	popq VCPU_EXIT_FLAGS(%rcx)
+leave:
+	cld
+	pop %r15
+	pop %r14
+	pop %r13
+	pop %r12
+	pop %rbp
+	pop %rbx
+	ret
+
+/* Where the fault handler sends a context whose guest state it has stored itself;
+ * RSP is the engine's already. The plain variant is for hosts without protection keys. */
+	.globl engine_landing
+engine_landing:
+	xor %eax, %eax
+	xor %ecx, %ecx
+	xor %edx, %edx
+	wrpkru
+	.globl engine_landing_plain
+engine_landing_plain:
+	jmp leave
+
+/* int fpu_restore_guest(const void *area, u64 mask): XRSTOR of an image that the guest
+ * wrote; the fault handler sends a #GP here to the fix-up. */
+	.globl fpu_restore_guest
+fpu_restore_guest:
+	mov %esi, %eax
+	mov %rsi, %rdx
+	shr $32, %rdx
+	.globl engine_xrstor_insn
+engine_xrstor_insn:
+	xrstor64 (%rdi)
+	xor %eax, %eax
+	ret
+	.globl engine_xrstor_fixup
+engine_xrstor_fixup:
+	mov $-1, %eax
+	ret
+
+/* Signal entry: the kernel has written the frame; PKRU allows key 0 only, so open it
+ * before the stack, or any data, is touched. */
+	.globl signal_entry
+signal_entry:
+	mov %rdx, %r8
+	xor %eax, %eax
+	xor %ecx, %ecx
+	xor %edx, %edx
+	wrpkru
+	mov %r8, %rdx
+	.globl signal_entry_plain
+signal_entry_plain:
+	jmp view_signal
+
+	.globl signal_restorer
+signal_restorer:
+	mov $15, %eax	/* rt_sigreturn */
+	syscall
+
+	.section .rodata
+	.balign 8
+vcpu_address:
+	.quad VCPU_ADDRESS
+	.section .note.GNU-stack,"",@progbits

@@ -1,0 +1,158 @@
+/* Hidden faults: host faults that the guest's tables can explain become mappings.
+ *
+ * Runs in the signal handler of a view, interrupting translated code only. Every table
+ * on the path is registered (and so traced) before anything is mapped from it; only then
+ * is it decided whether the page itself may be writable, for it may be one of them.
+ *
+ * A mapping is writable only when the guest's entries allow writes to the privilege that
+ * the view keeps the page for, the dirty flag is set and the page is not traced. Writes
+ * that only CR0.WP = 0 allows are left to soft operands. */
+#include "internal.h"
+
+struct target {
+	u64 a;         /* guest address */
+	u64 hva;
+	bool mappable; /* the host address is ours to map */
+};
+
+/* False: no guest address of this flavour's direct operands. */
+static bool find_target(u64 hva, enum flavour f, struct target *t)
+{
+	t->hva = hva;
+	t->a = f == FLAVOUR_KHIGH ? hva - ARENA->fold : hva;
+	t->mappable = hva >= HVA_MIN && hva < HVA_MAX && !hva_in_zone(hva);
+	return f != FLAVOUR_SOFT && (f != FLAVOUR_KHIGH || gla_is_high(t->a));
+}
+
+static u8 key_of(u64 a, bool user_page)
+{
+	const struct host_caps *host = &ARENA->host;
+
+	if (!host->pkeys)
+		return 0;
+	if (gla_is_high(a))
+		return host->key_kh;
+	return user_page ? 0 : host->key_kl;
+}
+
+/* Does the instruction at RIP lie, in part, in the page pa? */
+static bool executes_in(const struct vcpu *v, u64 pa)
+{
+	u64 at;
+
+	for (unsigned off = 0; off < 15; off += 14)
+		if (walk_peek(v, v->seg[SEG_CS].base + v->rip + off, &at) && !((at ^ pa) & PAGE_MASK))
+			return true;
+	return false;
+}
+
+/* A page that is traced only for its code becomes writable: its blocks go. Not while it
+ * is running: the write would never get done. */
+static bool release_code(struct vcpu *v, u64 pa)
+{
+	if (page_flags_of(pa) != PAGE_CODE || executes_in(v, pa))
+		return false;
+	dbt_code_written(gpa(pa & PAGE_MASK), 0, PAGE_SIZE, true);
+	trace_clear(pa, PAGE_CODE);
+	return true;
+}
+
+static bool entry_writable(const struct path *p, u64 e)
+{
+	return p->rw && (e & PTE_RW) && (e & PTE_D) && !page_flags_of(e & PTE_ADDR);
+}
+
+/* May the entry e, i pages from the one that faulted, be mapped along with it? */
+static bool neighbour(const struct vcpu *v, const struct path *p, u64 e, u64 a, u64 pa, bool writable)
+{
+	u64 same = PTE_P | PTE_A | PTE_US;
+	u64 mine = p->entry[p->n - 1];
+
+	if (((e ^ mine) & same) || pte_reserved(v, 1, e) || (e & PTE_ADDR) != pa)
+		return false;
+	if (entry_writable(p, e) != writable || !physmem_is_ram(&ARENA->machine.phys, gpa(pa)))
+		return false;
+	return map_hva(a) >= HVA_MIN && map_hva(a) < HVA_MAX && !map_present(a, pa, writable);
+}
+
+/* The page and those of its aligned group of 16 that follow on in guest RAM too. */
+static bool map_around(struct vcpu *v, u64 a, u64 pa, const struct path *p, bool writable, u8 key)
+{
+	unsigned at = level_index(a, 1), first = at, last = at;
+	const u64 *table = p->ptr[p->n - 1] - at;
+
+	a &= PAGE_MASK;
+	pa &= PAGE_MASK;
+	while (first & 15) {
+		u64 back = (at - first + 1) * PAGE_SIZE;
+
+		if (pa < back || !neighbour(v, p, table[first - 1], a - back, pa - back, writable))
+			break;
+		first--;
+	}
+	while ((last & 15) != 15) {
+		u64 on = (last - at + 1) * PAGE_SIZE;
+
+		if (!neighbour(v, p, table[last + 1], a + on, pa + on, writable))
+			break;
+		last++;
+	}
+	return map_small(a - (at - first) * PAGE_SIZE, pa - (at - first) * PAGE_SIZE,
+			 last - first + 1, writable, key);
+}
+
+static bool map_walked(struct vcpu *v, u64 a, const struct walk *w, const struct path *p)
+{
+	u8 key = key_of(a, w->user);
+	bool writable = p->rw && w->dirty;
+
+	log_msg(LOG_MMU, "mmu: map %#lx -> %#lx size %#lx%s\n", a, w->gpa.v, w->page_size,
+		writable ? " writable" : "");
+	if (w->page_size > PAGE_SIZE)
+		return map_large(a, w->gpa.v, w->page_size == BIT(30) ? ORDER_1G : ORDER_2M, writable, key);
+	return map_around(v, a, w->gpa.v, p, writable && !page_flags_of(w->gpa.v), key);
+}
+
+enum fill_result shadow_fill(struct vcpu *v, u64 hva, bool write, enum flavour f)
+{
+	struct target t;
+	struct walk w;
+	struct path p;
+
+	if (!find_target(hva, f, &t))
+		return FILL_SOFT;
+	if (walk_path(v, gla(t.a), write ? ACC_WRITE : ACC_READ, f == FLAVOUR_USER, &w, &p)) {
+		count(v, CTR_FAULT_TRUE);
+		return FILL_FAULT;
+	}
+	if (!t.mappable || !physmem_is_ram(&ARENA->machine.phys, w.gpa) || (write && !p.rw) ||
+	    !view_can_hold(v, t.a, f))
+		return FILL_SOFT;
+	uses_add_path(v, t.a, &w);
+	if (write && page_flags_of(w.gpa.v) && !release_code(v, w.gpa.v)) {
+		count(v, CTR_FILL_TRACE);
+		return FILL_SOFT;
+	}
+	if (!map_walked(v, t.a, &w, &p))
+		return FILL_SOFT;
+	count(v, CTR_FILL);
+	return FILL_DONE;
+}
+
+/* Saves the fault that would follow when the guest returns from its own handler. */
+void fill_ahead(struct vcpu *v, u64 a)
+{
+	struct exc saved = v->exc;
+	struct walk w;
+	struct path p;
+
+	if (gla_is_high(a) || a < HVA_MIN || a >= HVA_MAX || hva_in_zone(a) || v->cpl == 3 ||
+	    !view_can_hold(v, a, FLAVOUR_USER))
+		return;
+	if (walk_path(v, gla(a), ACC_READ, true, &w, &p) == 0 &&
+	    physmem_is_ram(&ARENA->machine.phys, w.gpa)) {
+		uses_add_path(v, a, &w);
+		map_walked(v, a, &w, &p);
+	}
+	v->exc = saved;
+}

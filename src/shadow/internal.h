@@ -1,0 +1,210 @@
+/* What the files of src/shadow share. Nobody else includes it.
+ *
+ * Two kinds of state. `shadow_pool` lies in the arena, at the same address in every
+ * process: page flags, the register of page tables in use, the software TLB, what each
+ * view's high half was derived from. `view_self` is private to a view process: the
+ * directory of what that view has mapped. Both pointers are set once, by shadow_init
+ * and shadow_view_init.
+ *
+ * The rule that everything rests on: what a view maps is at any time a subset of what
+ * the guest's tables say, but for the ranges that lie in the view's queue. The tables
+ * that a mapping came from are traced, so no change is missed; every guest TLB flush
+ * is then just "apply the queue". */
+#pragma once
+#include "shadowbox/counters.h"
+#include "shadowbox/dbt.h"
+#include "shadowbox/log.h"
+#include "shadowbox/shadow.h"
+#include <string.h>
+
+/* --- guest page tables (SDM vol. 3, 4.5) ---------------------------------------- */
+#define PTE_P BIT(0)
+#define PTE_RW BIT(1)
+#define PTE_US BIT(2)
+#define PTE_A BIT(5)
+#define PTE_D BIT(6)
+#define PTE_PS BIT(7)
+#define PTE_G BIT(8)
+#define PTE_NX BIT(63)
+#define GUEST_PHYS_BITS 46 /* as CPUID says */
+#define PTE_ADDR ((BIT(GUEST_PHYS_BITS) - 1) & PAGE_MASK)
+#define PTE_RSVD (BIT(52) - BIT(GUEST_PHYS_BITS))
+
+#define HALF_SIZE BIT(47)
+#define HIGH_BASE 0xffff800000000000UL
+#define HVA_MIN 0x10000UL /* the usual vm.mmap_min_addr */
+#define HVA_MAX (HALF_SIZE - PAGE_SIZE)
+
+static inline bool gla_is_high(u64 a) { return a >> 63; }
+static inline bool gla_is_canonical(u64 a) { return (u64)((i64)(a << 16) >> 16) == a; }
+/* log2 of what one entry of a table of this level (1 leaf ... 4 root) maps. */
+static inline unsigned level_shift(unsigned level) { return 12 + 9 * (level - 1); }
+static inline unsigned level_index(u64 a, unsigned level)
+{
+	return a >> level_shift(level) & 511;
+}
+static inline u64 cpu_root(const struct vcpu *v) { return v->cr3 & PTE_ADDR; }
+
+/* --- walk.c --------------------------------------------------------------------- */
+/* The entries that a translation goes through. */
+struct path {
+	u64 *ptr[4];
+	u64 entry[4];
+	u8 n;         /* entries read; 0 without paging */
+	u8 level;     /* of the last one */
+	bool rw, us, nx;
+};
+/* As walk_gla, but registers no table; path may be used until guest code runs again. */
+int walk_path(struct vcpu *v, gla_t a, u32 acc, bool user, struct walk *out, struct path *p) MUST_CHECK;
+/* Where a maps to, without checks and without setting A; false if nowhere. */
+bool walk_peek(const struct vcpu *v, u64 a, u64 *to);
+bool pte_reserved(const struct vcpu *v, unsigned level, u64 e);
+u64 pte_read(u64 table, unsigned index);
+
+/* --- trace.c -------------------------------------------------------------------- */
+enum page_flag { PAGE_PT = 1, PAGE_CODE = 2 };
+#define TRACE_LOG_SIZE 65536u /* power of two */
+
+u8 page_flags_of(u64 pa);
+void trace_set(struct vcpu *v, u64 pa, u8 flag);
+void trace_clear(u64 pa, u8 flag);
+/* First traced page in [pa, end), or end. */
+u64 trace_next(u64 pa, u64 end);
+
+/* --- uses.c: which table page maps which addresses, for whom --------------------- */
+/* Owner of the tables of the high half; else owners are view slots. */
+#define OWNER_HIGH VIEW_MAX
+
+struct pt_use {
+	u64 base;       /* first address that the table maps */
+	u32 pfn;        /* of the table */
+	u32 hash_next;  /* all uses of tables with this hash */
+	u32 next, prev; /* all uses of this owner */
+	u8 level;       /* of the table */
+	u8 owner;
+};
+void uses_init(struct pt_use *use, u32 n, u32 *hash, u32 hash_size);
+void uses_add_path(struct vcpu *v, u64 a, const struct walk *w);
+void uses_entry_changed(struct vcpu *v, u64 pa, u64 old, u64 new_entry);
+/* Invalidates all that the table maps and forgets the table. */
+void uses_drop_table(struct vcpu *v, u64 table);
+void uses_drop_owner(unsigned owner);
+void uses_drop_all(void);
+
+/* --- map.c: what this view has mapped -------------------------------------------- */
+enum half { HALF_LOW, HALF_HIGH };
+enum { ORDER_4K, ORDER_2M, ORDER_1G, ORDER_FREE = 0xff };
+#define VIEW_MAPS_HVA (PRIVATE_HVA + 0x10000000UL)
+#define MAP_HASH_BITS 15
+
+/* One guest page that is, or partly is, mapped. */
+struct map_node {
+	u64 hva;
+	u32 pfn;
+	u32 hva_next, gpa_next;
+	u8 order;
+	bool writable; /* some of it may be */
+};
+struct map_dir {
+	struct map_node *node; /* [0] is not used */
+	u32 max, fresh, free, n_free, vmas;
+	u32 count[3];
+	u64 slots[4];          /* 512 GiB slots of hva with something mapped */
+	u32 hva_head[1 << MAP_HASH_BITS];
+	u32 gpa_head[1 << MAP_HASH_BITS];
+};
+struct view_maps {
+	unsigned slot;
+	u64 *maybe_writable; /* per page of RAM: some mapping may allow writes */
+	struct map_dir dir[2];
+};
+extern struct view_maps *view_self;
+
+void map_init(unsigned slot);
+static inline u64 map_hva(u64 a) { return gla_is_high(a) ? a + ARENA->fold : a; }
+static inline bool hva_in_zone(u64 hva) { return hva >= ZONE_BASE && hva < ZONE_END; }
+/* n pages at page address a to pa on. False: the host refuses. */
+bool map_small(u64 a, u64 pa, unsigned n, bool writable, u8 key);
+/* The guest page of order ORDER_2M/1G that holds a, or, if it is there already, only
+ * the 4 KiB around a. */
+bool map_large(u64 a, u64 pa, unsigned order, bool writable, u8 key);
+bool map_present(u64 a, u64 pa, bool writable);
+void map_drop(u64 start, u64 len); /* addresses of one half */
+void map_flush(enum half h);
+void map_protect(u32 pfn);
+
+/* --- view.c --------------------------------------------------------------------- */
+enum { VIEW_FLUSH_LOW = 1, VIEW_FLUSH_HIGH = 2 };
+
+void inval_range(struct vcpu *v, unsigned owner, u64 start, u64 len);
+void inval_exec_add(unsigned owner, u64 a);
+/* Applies flushes and the queue of the running view; code mappings of the high half. */
+void view_sync(struct vcpu *v);
+bool view_sync_high_due(void);
+/* Everything derived from any table is void. */
+void view_reset_all(struct vcpu *v);
+void view_root_gone(struct vcpu *v, unsigned slot);
+u64 view_tag(u64 root, enum flavour f);
+/* May the running view hold a mapping of a, as the current root has it? Drops what
+ * contradicts it in the high half. */
+bool view_can_hold(struct vcpu *v, u64 a, enum flavour f);
+/* The slot that low-half tables of the current root belong to here, or -1. */
+int view_owner_low(const struct vcpu *v);
+void view_check_high(struct vcpu *v);
+void view_high_used(struct vcpu *v, unsigned owner, u64 a);
+
+/* --- fill.c --------------------------------------------------------------------- */
+/* An entry for a became present: map it at once if the guest just faulted there. */
+void fill_ahead(struct vcpu *v, u64 a);
+
+/* --- soft.c --------------------------------------------------------------------- */
+void soft_tlb_flush(bool global);
+void soft_tlb_drop(u64 a);
+
+/* --- the pool ------------------------------------------------------------------- */
+#define SOFT_TLB_SIZE 1024u
+
+struct soft_entry {
+	u64 tag[3];  /* read, write, exec: page | privilege | 2, 0 if not allowed or unknown */
+	u64 pa;
+	u64 stamp;   /* flush clock when filled */
+	bool global, user_page, ram;
+};
+struct soft_tlb {
+	u64 clock, flushed_any, flushed_global;
+	bool large[2]; /* per half: an entry came from a large page */
+	struct soft_entry entry[SOFT_TLB_SIZE];
+};
+/* Root entries of the high half that something was derived from. */
+struct high_id {
+	u64 entry[256];
+	u64 used[4];
+};
+struct gla_range { u64 start, len; };
+#define HIGH_LOG_SIZE 1024 /* power of two */
+#define EXEC_FILTER_BITS 4096
+
+struct shadow_pool {
+	u64 pages;           /* of guest physical space that can be RAM */
+	u8 *page_flags;
+	u16 *region_traced;  /* traced pages per 2 MiB */
+	u32 *trace_log;      /* pfns in the order in which they became traced */
+	u64 trace_pos;
+	struct pt_use *use;
+	u32 *use_hash;
+	u32 use_hash_mask, use_max, use_fresh, use_free;
+	u32 use_list[VIEW_MAX + 1];
+	struct soft_tlb tlb;
+	struct high_id high[VIEW_MAX + 1]; /* [OWNER_HIGH]: of the kernel lookup table */
+	bool high_agrees;    /* running view against the current root; valid if: */
+	bool high_checked;
+	struct gla_range high_log[HIGH_LOG_SIZE]; /* invalidations in the high half */
+	u64 high_pos, high_seen[VIEW_MAX + 1];
+	bool high_open;      /* nobody has seen the last one yet: it may grow */
+	u64 exec_filter[VIEW_MAX + 1][EXEC_FILTER_BITS / 64];
+	u64 use_clock;
+	u64 mode;
+};
+extern struct shadow_pool *shadow_pool;
+
+static inline void count(struct vcpu *v, enum counter c) { v->counters[c]++; }
