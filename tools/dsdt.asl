@@ -23,7 +23,6 @@ DefinitionBlock ("", "DSDT", 2, "SHADOW", "SHADOWBX", 0x00000001)
         Device (PCI0)
         {
             Name (_HID, EisaId ("PNP0A03"))
-            Name (_ADR, Zero)
             Name (_UID, Zero)
             Name (_CRS, ResourceTemplate ()
             {
@@ -194,13 +193,13 @@ DefinitionBlock ("", "DSDT", 2, "SHADOW", "SHADOWBX", 0x00000001)
             { \
                 reg |= 0x80 \
             } \
-            Method (_CRS, 0, Serialized) \
+            Name (PRR0, ResourceTemplate () \
             { \
-                Name (PRR0, ResourceTemplate () \
-                { \
-                    IRQ (Level, ActiveLow, Shared, LNK) { 5 } \
-                }) \
-                CreateWordField (PRR0, LNK._INT, PRRI) \
+                IRQ (Level, ActiveLow, Shared) { 5 } \
+            }) \
+            Method (_CRS, 0, NotSerialized) \
+            { \
+                CreateWordField (PRR0, One, PRRI) \
                 If (reg & 0x80) { PRRI = Zero } \
                 Else { PRRI = One << (reg & 0x0F) } \
                 Return (PRR0) \

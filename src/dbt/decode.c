@@ -436,22 +436,62 @@ static void fix_opsize(struct insn *in)
 		in->opsize = 4;
 }
 
-/* Instructions that the library does not know, although CPUID may offer them:
- * AVX512_VNNI / AVX_VNNI (VPDPBUSD, VPDPBUSDS, VPDPWSSD, VPDPWSSDS). */
+/* The library knows most EVEX instructions in their 512-bit form only. Decode that form
+ * and scale what depends on the vector length. */
+static unsigned decode_shorter_vector(struct insn *in, const u8 *bytes, unsigned avail, u64 rip, int code_size);
+
+static bool vector_store(const struct insn *in, u8 pp)
+{
+	u8 op = in->opcode;
+
+	if (in->map == 1)
+		return op == 0x11 || op == 0x13 || op == 0x17 || op == 0x29 || op == 0x2b || op == 0x7e ||
+		       op == 0x7f || op == 0xd6 || op == 0xe7;
+	if (in->map == 2)
+		return op == 0x8a || op == 0x8b || op == 0x63 ||
+		       (pp == 2 && op >= 0x10 && op <= 0x35 && (op & 0xf) <= 5);
+	return (op >= 0x14 && op <= 0x17) || op == 0x19 || op == 0x1b || op == 0x1d || op == 0x39 || op == 0x3b;
+}
+
+/* VEX and EVEX instructions that the library does not know at all (VNNI, rotates, many
+ * AVX-512 forms). Their encoding is regular and none is privileged, so structure is
+ * enough to copy them: the processor raises #UD for what it does not have itself. Tuple
+ * types narrower than the vector are taken as full ones, which matters only for a soft
+ * operand with an 8-bit displacement. */
+static unsigned decode_vector_by_structure(struct insn *in, const u8 *bytes, unsigned avail)
+{
+	const u8 *p = bytes + in->off_prefix_end;
+	u8 p2 = in->vex == 4 ? p[2] : in->vex == 3 ? p[2] : p[1];
+	bool imm = in->map == 3 || (in->map == 1 && ((in->opcode >= 0x70 && in->opcode <= 0x73) ||
+			(in->opcode >= 0xc2 && in->opcode <= 0xc6 && in->opcode != 0xc3)));
+	unsigned vl = in->vex == 4 ? 16u << ((p[3] >> 5) & 3) : (p2 & 4) ? 32 : 16, scale = vl;
+
+	if (!in->vex || in->map < 1 || in->map > 3 || vl > 64 || in->off_imm + imm > avail)
+		return 0;
+	if (in->vex == 4 && (p[3] & 0x10))
+		scale = (p2 & 0x80) ? 8 : 4;
+	in->op = OP_COPY;
+	in->fpu = 1;
+	in->imm_len = imm;
+	in->len = in->off_imm + imm;
+	if (!in->has_mem)
+		return in->len;
+	in->mem_access = vector_store(in, p2 & 3) ? ACC_READ | ACC_WRITE : ACC_READ;
+	in->mem_size = scale;
+	if (in->disp_len == 1) {
+		in->disp = (i64)(i8)bytes[in->off_imm - 1] * (in->vex == 4 ? (i64)scale : 1);
+	} else if (in->disp_len == 4) {
+		i32 d;
+		memcpy(&d, bytes + in->off_imm - 4, 4);
+		in->disp = d;
+	}
+	return in->len;
+}
+
 static unsigned decode_unknown(struct insn *in, const u8 *bytes, unsigned avail)
 {
-	if (in->vex && in->map == 2 && in->opcode >= 0x50 && in->opcode <= 0x53 && in->off_imm <= avail) {
-		in->op = OP_COPY;
-		in->fpu = 1;
-		in->len = in->off_imm;
-		in->mem_access = ACC_READ;
-		in->mem_size = in->vex == 4 ? 16 << ((bytes[in->off_opcode - 1] >> 5) & 3) : 32;
-		if (in->has_mem && in->disp_len == 1)
-			in->disp = (i64)(i8)bytes[in->off_imm - 1] * (in->vex == 4 ? in->mem_size : 1);
-		else if (in->has_mem && in->disp_len == 4)
-			memcpy(&in->disp, bytes + in->off_imm - 4, 4), in->disp = (i32)in->disp;
-		return in->len;
-	}
+	if (in->vex)
+		return decode_vector_by_structure(in, bytes, avail);
 	if (in->map == 1 && (in->opcode == 0xff || in->opcode == 0xb9 || in->opcode == 0x0b)) {
 		in->op = OP_UD;
 		in->len = in->off_imm <= avail ? in->off_imm : avail;
@@ -465,40 +505,66 @@ static unsigned decode_unknown(struct insn *in, const u8 *bytes, unsigned avail)
 	return 0;
 }
 
+static void fill_from_library(struct insn *in, const cs_insn *ci)
+{
+	in->cs_id = ci->id;
+	in->len = ci->size;
+	in->op = ci->id < X86_INS_ENDING && policy[ci->id] ? policy[ci->id] - 1 : OP_REFUSE;
+	classify_by_opcode(in);
+	fill_operands(in, &ci->detail->x86);
+	fix_opsize(in);
+	in->fpu = in_fpu_group(in, ci);
+	if (in->op == OP_NOP && in->map == 0 && in->opcode == 0x90 && in->rm == R8)
+		in->op = OP_COPY;
+	in->imm_len = in->len > in->off_imm ? in->len - in->off_imm : 0;
+}
+
+static unsigned decode_shorter_vector(struct insn *in, const u8 *bytes, unsigned avail, u64 rip, int code_size)
+{
+	u8 wide[15];
+	const u8 *p = wide;
+	size_t left = avail;
+	uint64_t addr = rip;
+	unsigned p3, shift;
+
+	if (in->vex != 4)
+		return 0;
+	p3 = in->off_opcode - 1;
+	shift = 2 - ((bytes[p3] >> 5) & 3);
+	if (shift > 2 || shift == 0)
+		return 0;
+	memcpy(wide, bytes, avail);
+	wide[p3] = (wide[p3] & ~0x60) | 0x40;
+	if (!cs_disasm_iter(handle_for(code_size), &p, &left, &addr, scratch_insn))
+		return 0;
+	fill_from_library(in, scratch_insn);
+	if (in->has_mem && !(bytes[p3] & 0x10)) { /* no broadcast: the element count shrinks */
+		in->mem_size >>= shift;
+		if (in->disp_len == 1)
+			in->disp >>= shift;
+	}
+	return in->len;
+}
+
 unsigned decode_insn(struct insn *in, const u8 *bytes, unsigned avail, u64 rip, int code_size)
 {
 	const u8 *p = bytes;
-	size_t left = avail > 15 ? 15 : avail;
+	size_t left = avail > 15 ? 15 : avail, max = left;
 	uint64_t addr = rip;
-	unsigned len;
 
 	memset(in, 0, sizeof(*in));
 	in->code_size = code_size;
 	parse_layout(in, bytes, left);
-	if (!cs_disasm_iter(handle_for(code_size), &p, &left, &addr, scratch_insn)) {
-		len = decode_unknown(in, bytes, avail > 15 ? 15 : avail);
-		if (!len && avail < 15)
+	if (cs_disasm_iter(handle_for(code_size), &p, &left, &addr, scratch_insn)) {
+		fill_from_library(in, scratch_insn);
+	} else if (!decode_shorter_vector(in, bytes, max, rip, code_size) && !decode_unknown(in, bytes, max)) {
+		if (avail < 15)
 			return 0;
-		if (!len) {
-			in->op = OP_UD;
-			in->len = len = 1;
-		}
-	} else {
-		const cs_x86 *x = &scratch_insn->detail->x86;
-		in->cs_id = scratch_insn->id;
-		in->len = len = scratch_insn->size;
-		in->op = scratch_insn->id < X86_INS_ENDING && policy[scratch_insn->id]
-				 ? policy[scratch_insn->id] - 1 : OP_REFUSE;
-		classify_by_opcode(in);
-		fill_operands(in, x);
-		fix_opsize(in);
-		in->fpu = in_fpu_group(in, scratch_insn);
-		if (in->op == OP_NOP && in->map == 0 && in->opcode == 0x90 && in->rm == R8)
-			in->op = OP_COPY;
-		in->imm_len = len > in->off_imm ? len - in->off_imm : 0;
+		in->op = OP_UD;
+		in->len = 1;
 	}
 	memcpy(in->bytes, bytes, in->len > 15 ? 15 : in->len);
-	return len;
+	return in->len;
 }
 
 unsigned decode_text(const u8 *bytes, unsigned avail, u64 rip, int code_size, char *buf, size_t size)

@@ -1,9 +1,12 @@
 /* Interrupt line router and the CPU's side of interrupt delivery.
  *
- * Line n goes to input n of the i8259 pair (0-15, but not the cascade, 2) and to pin n of the IO-APIC;
- * ISA line 0 goes to pin 2 instead, and pin 0 is not connected. Line 2 can only be
- * driven by the HPET's own routing and shares pin 2. A level-triggered pin sees the OR
- * of its lines; each rise of either is an edge of its own. */
+ * Line n goes to input n of the i8259 pair (0-15, but not the cascade, 2) and to pin n of
+ * the IO-APIC; ISA line 0 goes to pin 2 instead, and pin 0 is not connected. Line 2 can
+ * only be driven by the HPET's own routing and shares pin 2. A level-triggered pin sees
+ * the OR of its lines; each rise of either is an edge of its own.
+ *
+ * Invariant that the engine relies on: whatever makes irq_pending() true calls
+ * machine_kick(). */
 #include "shadowbox/irq.h"
 #include "shadowbox/cpu.h"
 #include "shadowbox/log.h"
@@ -53,8 +56,10 @@ void irq_msi(struct machine *m, u64 addr, u32 data)
 
 bool irq_pending(struct machine *m, struct vcpu *v)
 {
-	if (lapic_take_nmi(m, v))
+	if (lapic_take_nmi(m, v)) {
 		v->nmi_pending = 1;
+		machine_kick(m); /* the caller may have looked at it already */
+	}
 	return lapic_pending(m, v) >= 0 || (m->dev.pic.intr && lapic_extint(m, v));
 }
 

@@ -539,6 +539,7 @@ static bool write_base(struct machine *m, struct lapic *l, u64 val)
 	if (!to && from)
 		lapic_power_on(m, l);
 	l->base_msr = LAPIC_BASE | (l->base_msr & BASE_BSP) | to;
+	machine_kick(m); /* the i8259 may be connected now */
 	return true;
 }
 

@@ -557,23 +557,34 @@ static void gen_stack(void)
 		emit_insn(&in);
 }
 
+/* Moves a data address to one of the two windows. REP MOVS between aliases of one page is
+ * not repeatable on hardware: fast strings compare linear addresses only. */
+static u64 in_window(u64 t, bool hi)
+{
+	if (t - DATA_LO <= DATA_SIZE && hi)
+		return t - DATA_LO + DATA_HI;
+	if (t - DATA_HI <= DATA_SIZE && !hi)
+		return t - DATA_HI + DATA_LO;
+	return t;
+}
+
 static void gen_string(void)
 {
 	static const u8 ops[] = { 0xa4, 0xa6, 0xaa, 0xac, 0xae };
 	u8 op = ops[rn(5)] | rn(2);
 	u32 size = op & 1 ? 1 << (1 + rn(3)) : 1;
 	u32 count = chance(70) ? rn(24) : rn(400);
-	bool df = chance(30);
+	bool df = chance(30), hi = chance(30);
 
 	emit1(df ? 0xfd : 0xfc);
 	for (int r = 6; r <= 7; r++) {
-		u64 t = pick_target(8, 0);
+		u64 t = in_window(pick_target(8, 0), hi);
 		if (chance(60) && df && (t & 0xfff) < count * size)
 			t += 4096 - size;
 		emit_mov_imm(r, t);
 	}
 	if (chance(15)) { /* overlapping */
-		u64 t = DATA_LO + 1000 + rn(6000);
+		u64 t = in_window(DATA_LO + 1000 + rn(6000), hi);
 		emit_mov_imm(6, t);
 		emit_mov_imm(7, t + rn(33) - 16);
 	}
@@ -583,9 +594,9 @@ static void gen_string(void)
 	if (chance(8))
 		emit1(0x67);
 	if (chance(8) && (op & 0xfe) != 0xaa && (op & 0xfe) != 0xae) {
-		bool fs = chance(50);
-		emit_mov_imm(6, pick_target(8, 0) - (fs ? FS_BASE : GS_BASE));
-		emit1(fs ? 0x64 : 0x65);
+		u64 t = in_window(pick_target(8, 0), hi);
+		emit_mov_imm(6, t - (hi ? GS_BASE : FS_BASE));
+		emit1(hi ? 0x65 : 0x64);
 	}
 	if (rep)
 		emit1(rep == 1 ? 0xf2 : 0xf3);

@@ -1,0 +1,51 @@
+/* Shared by the files of this folder that run outside confined views. */
+#pragma once
+#include <sys/types.h>
+#include "shadowbox/sandbox.h"
+
+/* What the monitor holds; the zygote starts with a copy. */
+struct sandbox {
+	int ram_fd, arena_fd, code_fd, hot_fd, event_fd;
+	int sock;             /* to the zygote */
+	pid_t zygote, monitor;
+	u64 ram_size;         /* of the memfd: the end of guest RAM */
+	u32 kept_mappings;    /* outside the zone, which the kernel would not unmap */
+	bool no_ptrace;       /* the host refuses it; said once */
+};
+extern struct sandbox sandbox;
+
+/* Layout of the memfd behind HOT_HVA. */
+#define HOT_OFF_VCPU 0UL
+#define HOT_VCPU_SIZE 0x10000UL
+#define HOT_OFF_SPILL 0x10000UL
+#define HOT_OFF_TABLE_K 0x100000UL
+#define HOT_OFF_TABLES_U 0x200000UL
+#define HOT_SIZE (HOT_OFF_TABLES_U + VIEW_MAX * TABLE_SIZE)
+#define ARENA_SIZE 0x40000000UL
+
+/* First message of the zygote. */
+struct zygote_hello {
+	i32 error;         /* negative errno of a step that must not fail ... */
+	char step[40];     /* ... and its name */
+	u32 namespaces;    /* bit per row of namespace_table that was entered */
+	u32 kept_mappings;
+	i32 rseq_error;
+};
+#define ZYGOTE_SOCK_FD 5
+#define ZYGOTE_HOT_FD 6
+
+struct namespace_row { int flag; const char *name; };
+extern const struct namespace_row namespace_table[5];
+
+NORETURN void zygote_main(int sock);
+
+/* probe.c */
+int probe_host(const struct policy *policy, char *err, size_t errlen) MUST_CHECK;
+/* seccomp.c: confines the calling thread for ever. 0 or negative errno. */
+int seccomp_confine(void) MUST_CHECK;
+/* inspect.c: looks at a started, not yet running view from outside. */
+int view_inspect(unsigned slot, pid_t pid, char *err, size_t errlen) MUST_CHECK;
+/* view.c: the confined part of a view's start; waits for the inspection and its turn. */
+NORETURN void view_run(unsigned slot);
+void view_log_sink(const char *text, size_t len);
+void view_panic(void);

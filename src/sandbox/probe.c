@@ -1,0 +1,158 @@
+/* What this host can do, tried out rather than read from version numbers. Results go to
+ * ARENA->host and, a line each, to the config log. */
+#include <cpuid.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "internal.h"
+#include "shadowbox/log.h"
+#include "shadowbox/sys.h"
+#include <sys/auxv.h> /* last: elf.h defines names of cpu.h */
+
+#define HWCAP2_FSGSBASE_BIT 2
+/* Vector state that struct vcpu has room for: x87, SSE, AVX, AVX-512; and PKRU, which is
+ * the host's own. */
+#define XCR0_KNOWN (0xe7UL | BIT(9))
+#define XCR0_AVX512 0xe0UL
+
+/* --- signal frames and protection keys -------------------------------------------- */
+/* The handler must not touch its stack before it has opened the keys; it never needs it. */
+__attribute__((naked)) static void probe_handler(int sig)
+{
+	(void)sig;
+	__asm__ volatile("xor %eax, %eax; xor %ecx, %ecx; xor %edx, %edx; wrpkru\n\t"
+			 "mov $231, %eax; xor %edi, %edi; syscall");
+}
+
+static void write_pkru(u32 value)
+{
+	__asm__ volatile("wrpkru" : : "a"(value), "c"(0), "d"(0) : "memory");
+}
+
+NORETURN static void probe_child(int key)
+{
+	const size_t size = 256 << 10;
+	const struct rlimit none = { 0, 0 };
+	struct sigaction sa = { .sa_handler = probe_handler, .sa_flags = SA_ONSTACK };
+	stack_t st = { .ss_size = size };
+	u64 open = 0;
+
+	setrlimit(RLIMIT_CORE, &none);
+	st.ss_sp = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (st.ss_sp == MAP_FAILED || pkey_mprotect(st.ss_sp, size, PROT_READ | PROT_WRITE, key) < 0 ||
+	    sigaltstack(&st, NULL) < 0 || sigaction(SIGUSR1, &sa, NULL) < 0)
+		_exit(1);
+	sys_rt_sigprocmask(SIG_SETMASK, &open, NULL);
+	write_pkru(3u << 2 * key);
+	sys_tgkill(sys_getpid(), sys_gettid(), SIGUSR1);
+	_exit(1);
+}
+
+/* Linux before 6.12 writes the signal frame with the rights of the interrupted code. */
+static bool probe_denied_sigstack(int key)
+{
+	pid_t pid = fork();
+	int status = 0;
+
+	if (pid == 0)
+		probe_child(key);
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return false;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/* --- the rest ---------------------------------------------------------------------- */
+static int alloc_keys(struct host_caps *h)
+{
+	u8 *const keys[] = { &h->key_zone, &h->key_kl, &h->key_kh, &h->key_s, &h->key_t, &h->key_p };
+
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+		long key = sys_pkey_alloc(0, 0);
+		if (key < 0)
+			return (int)key;
+		*keys[i] = (u8)key;
+	}
+	return 0;
+}
+
+static u64 read_xcr0(void)
+{
+	u32 a, b, c, d, lo, hi;
+
+	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & BIT(27)))
+		return 3;
+	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+	return ((u64)hi << 32 | lo) & XCR0_KNOWN;
+}
+
+static bool tsc_is_invariant(void)
+{
+	u32 a, b, c, d;
+
+	return __get_cpuid(0x80000007, &a, &b, &c, &d) && (d & BIT(8));
+}
+
+static u32 read_max_map_count(void)
+{
+	FILE *f = fopen("/proc/sys/vm/max_map_count", "r");
+	unsigned n = 0;
+
+	if (!f || fscanf(f, "%u", &n) != 1 || n < 1024)
+		n = 65530;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+static void log_host(const struct host_caps *h)
+{
+	struct utsname u;
+
+	if (uname(&u) == 0)
+		log_msg(LOG_CONFIG, "config: host kernel %s\n", u.release);
+	log_msg(LOG_CONFIG, "config: protection keys: %s (zone %u, kernel-low %u, kernel-high %u, "
+		"spill %u, tables %u, vCPU %u)\n", h->pkeys ? "yes" : "no", h->key_zone, h->key_kl,
+		h->key_kh, h->key_s, h->key_t, h->key_p);
+	log_msg(LOG_CONFIG, "config: signal frames on a stack with a denied key: %s\n",
+		h->key_sigstack == h->key_zone ? "yes" : "no, the stack has the spill pages' key");
+	log_msg(LOG_CONFIG, "config: signal stack: %u KiB (a frame needs %lu bytes)\n",
+		h->sigstack_size >> 10, getauxval(AT_MINSIGSTKSZ));
+	log_msg(LOG_CONFIG, "config: FSGSBASE: %s\n", h->fsgsbase ? "yes" : "no, by arch_prctl");
+	log_msg(LOG_CONFIG, "config: XCR0 %#lx, AVX-512: %s\n", h->xcr0, h->avx512 ? "yes" : "no");
+	log_msg(LOG_CONFIG, "config: invariant TSC: %s\n",
+		h->tsc_invariant ? "yes" : "no, guest time may drift");
+	log_msg(LOG_CONFIG, "config: userfaultfd write-protection: not used\n");
+	log_msg(LOG_CONFIG, "config: mappings a view may have: %u\n", h->max_map_count);
+}
+
+int probe_host(const struct policy *policy, char *err, size_t errlen)
+{
+	struct host_caps *h = &ARENA->host;
+	int rc;
+
+	h->fsgsbase = (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT) && !policy->no_fsgsbase;
+	h->xcr0 = read_xcr0();
+	h->avx512 = (h->xcr0 & XCR0_AVX512) == XCR0_AVX512;
+	h->tsc_invariant = tsc_is_invariant();
+	h->max_map_count = read_max_map_count();
+	h->sigstack_size = (u32)((getauxval(AT_MINSIGSTKSZ) + 65536 + PAGE_SIZE - 1) & PAGE_MASK);
+	rc = policy->no_pkeys ? -ENOSYS : alloc_keys(h);
+	if (rc < 0) {
+		log_msg(LOG_CONFIG, "config: protection keys: no (error %d)\n", -rc);
+		snprintf(err, errlen, "%s; this version cannot run without them",
+			 policy->no_pkeys ? "memory protection keys are switched off" :
+			 "this host offers no memory protection keys (pku, ospke in /proc/cpuinfo)");
+		return -EOPNOTSUPP;
+	}
+	h->pkeys = true;
+	h->key_sigstack = probe_denied_sigstack(h->key_zone) ? h->key_zone : h->key_s;
+	log_host(h);
+	return 0;
+}

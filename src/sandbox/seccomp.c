@@ -1,0 +1,182 @@
+/* What a confined view may ask of the host kernel: one table, compiled to a BPF filter.
+ *
+ * A system call is allowed if one row matches its number and all of its arguments;
+ * anything else kills the process, which the monitor reports. Rows of one number are
+ * alternatives. Memory calls may only name guest addresses: the zone's mappings, which
+ * are the code, the page keys and the stacks of shadowbox, cannot be changed any more,
+ * and nothing can become executable. */
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include "internal.h"
+#include "shadowbox/sys.h"
+
+enum check_kind {
+	CHECK_NONE,
+	CHECK_MASKED,  /* (arg & mask) == value */
+	CHECK_OUTSIDE, /* [arg, arg + next arg) does not touch the zone */
+};
+struct check {
+	u8 kind, arg;
+	u64 mask, value;
+};
+#define IS(arg, value) { CHECK_MASKED, arg, ~0UL, value }
+#define WITHIN(arg, bits) { CHECK_MASKED, arg, ~(u64)(bits), 0 }
+#define IS_BUT_FOR(arg, bits, value) { CHECK_MASKED, arg, ~(u64)(bits), value }
+#define OUTSIDE(arg) { CHECK_OUTSIDE, arg, 0, 0 }
+
+struct rule {
+	u32 nr;
+	const char *why;
+	struct check check[4];
+};
+
+#define DATA (PROT_READ | PROT_WRITE)
+static const struct rule rules[] = {
+	{ SYS_mmap, "fill: guest RAM at a guest address",
+	  { OUTSIDE(0), WITHIN(2, DATA), IS_BUT_FOR(3, MAP_POPULATE, MAP_SHARED | MAP_FIXED), IS(4, VIEW_RAM_FD) } },
+	{ SYS_rt_sigreturn, "way out of the fault handler", {} },
+	{ SYS_munmap, "invalidation", { OUTSIDE(0) } },
+	{ SYS_mprotect, "trace: take or give write access", { OUTSIDE(0), WITHIN(2, DATA) } },
+	{ SYS_pkey_mprotect, "fill: a page of the guest kernel", { OUTSIDE(0), WITHIN(2, DATA) } },
+	{ SYS_futex, "hand-off and HLT: wait or wake", { WITHIN(1, 1) } },
+	{ SYS_timer_settime, "guest timers", {} },
+	{ SYS_write, "wake the monitor", { IS(0, VIEW_NOTIFY_FD), IS(2, 8) } },
+	{ SYS_arch_prctl, "FS.base where FSGSBASE is missing", { IS(0, 0x1002) } },
+	{ SYS_arch_prctl, "GS.base where FSGSBASE is missing", { IS(0, 0x1001) } },
+	{ SYS_mmap, "keep others out of a range",
+	  { OUTSIDE(0), IS(2, PROT_NONE), IS(3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE) } },
+	{ SYS_madvise, "drop pages but keep the mapping", { OUTSIDE(0), IS(2, MADV_DONTNEED) } },
+	{ SYS_clock_gettime, "time where the TSC is not invariant", {} },
+	{ SYS_clock_nanosleep, "wait for room in the log ring", {} },
+	{ SYS_sched_yield, "wait for another view", {} },
+	{ SYS_restart_syscall, "the kernel restarts a futex wait after a stop", {} },
+	{ SYS_exit_group, "end", {} },
+};
+
+/* --- the compiler ------------------------------------------------------------------- */
+#define PROGRAM_MAX 400
+/* Jump distances that are filled in later. */
+enum { TO_PASS = 0xfe, TO_FAIL = 0xff };
+
+struct program {
+	struct sock_filter insn[PROGRAM_MAX];
+	unsigned len;
+};
+
+static void emit(struct program *p, u16 code, u32 k, u8 jt, u8 jf)
+{
+	if (p->len < PROGRAM_MAX)
+		p->insn[p->len] = (struct sock_filter){ code, jt, jf, k };
+	p->len++;
+}
+
+static void emit_load(struct program *p, unsigned arg, bool high)
+{
+	emit(p, BPF_LD | BPF_W | BPF_ABS,
+	     offsetof(struct seccomp_data, args) + 8 * arg + (high ? 4 : 0), 0, 0);
+}
+
+/* Resolves the jumps in [from, len) of kind `what` to `target`. */
+static void resolve(struct program *p, unsigned from, u8 what, unsigned target)
+{
+	for (unsigned i = from; i < p->len && i < PROGRAM_MAX; i++) {
+		struct sock_filter *f = &p->insn[i];
+		if (BPF_CLASS(f->code) != BPF_JMP)
+			continue;
+		if (f->jt == what)
+			f->jt = (u8)(target - i - 1);
+		if (f->jf == what)
+			f->jf = (u8)(target - i - 1);
+	}
+}
+
+static void emit_masked(struct program *p, const struct check *c)
+{
+	for (int high = 0; high < 2; high++) {
+		u32 mask = (u32)(c->mask >> 32 * high), value = (u32)(c->value >> 32 * high);
+		emit_load(p, c->arg, high);
+		if (mask != ~0u)
+			emit(p, BPF_ALU | BPF_AND | BPF_K, mask, 0, 0);
+		emit(p, BPF_JMP | BPF_JEQ | BPF_K, value, 0, TO_FAIL);
+	}
+}
+
+/* 64-bit arithmetic on a 32-bit machine: passes if addr >= ZONE_END, or if
+ * addr + len <= ZONE_BASE without overflow. */
+static void emit_outside(struct program *p, unsigned arg)
+{
+	_Static_assert(!(u32)ZONE_BASE && !(u32)ZONE_END, "only high halves are compared");
+	unsigned start = p->len;
+
+	emit_load(p, arg, true);
+	emit(p, BPF_JMP | BPF_JGE | BPF_K, ZONE_END >> 32, TO_PASS, 0);
+	emit_load(p, arg + 1, true);
+	emit(p, BPF_JMP | BPF_JGT | BPF_K, 0xffff, TO_FAIL, 0);
+	emit_load(p, arg, false);
+	emit(p, BPF_MISC | BPF_TAX, 0, 0, 0);
+	emit_load(p, arg + 1, false);
+	emit(p, BPF_ALU | BPF_ADD | BPF_X, 0, 0, 0);
+	emit(p, BPF_ST, 0, 0, 0); /* M[0]: low half of the end */
+	emit(p, BPF_JMP | BPF_JGE | BPF_X, 0, 3, 0); /* no carry: skip three */
+	emit_load(p, arg + 1, true);
+	emit(p, BPF_ALU | BPF_ADD | BPF_K, 1, 0, 0);
+	emit(p, BPF_JMP | BPF_JA, 1, 0, 0);
+	emit_load(p, arg + 1, true);
+	emit(p, BPF_MISC | BPF_TAX, 0, 0, 0);
+	emit_load(p, arg, true);
+	emit(p, BPF_ALU | BPF_ADD | BPF_X, 0, 0, 0); /* high half of the end */
+	emit(p, BPF_JMP | BPF_JGT | BPF_K, ZONE_BASE >> 32, TO_FAIL, 0);
+	emit(p, BPF_JMP | BPF_JEQ | BPF_K, ZONE_BASE >> 32, 0, TO_PASS);
+	emit(p, BPF_LD | BPF_MEM, 0, 0, 0);
+	emit(p, BPF_JMP | BPF_JEQ | BPF_K, 0, TO_PASS, TO_FAIL);
+	resolve(p, start, TO_PASS, p->len);
+}
+
+static void emit_rule(struct program *p, const struct rule *r)
+{
+	unsigned start = p->len;
+
+	emit(p, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr), 0, 0);
+	emit(p, BPF_JMP | BPF_JEQ | BPF_K, r->nr, 0, TO_FAIL);
+	for (size_t i = 0; i < ARRAY_LEN(r->check); i++) {
+		if (r->check[i].kind == CHECK_MASKED)
+			emit_masked(p, &r->check[i]);
+		else if (r->check[i].kind == CHECK_OUTSIDE)
+			emit_outside(p, r->check[i].arg);
+	}
+	emit(p, BPF_RET | BPF_K, SECCOMP_RET_ALLOW, 0, 0);
+	resolve(p, start, TO_FAIL, p->len);
+}
+
+static void build(struct program *p)
+{
+	p->len = 0;
+	emit(p, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch), 0, 0);
+	emit(p, BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0);
+	emit(p, BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS, 0, 0);
+	for (size_t i = 0; i < ARRAY_LEN(rules); i++)
+		emit_rule(p, &rules[i]);
+	emit(p, BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS, 0, 0);
+}
+
+int seccomp_confine(void)
+{
+	struct program p;
+	struct sock_fprog prog = { 0, p.insn };
+	long rc;
+
+	build(&p);
+	if (p.len > PROGRAM_MAX)
+		return -E2BIG;
+	prog.len = (unsigned short)p.len;
+	/* The mitigation that the flag turns off slows every store; a view has no secrets
+	 * of its own to keep from the code it runs. Kernels before 4.17 lack the flag. */
+	rc = sys_seccomp(SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &prog);
+	if (rc == -EINVAL)
+		rc = sys_seccomp(SECCOMP_SET_MODE_FILTER, 0, &prog);
+	return (int)rc;
+}
