@@ -7,7 +7,8 @@
 #include "priv.h"
 #include "shadowbox/dev/lapic.h"
 
-#define CR0_KNOWN (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
+#define CR0_KNOWN \
+	(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 /* Bits whose change alters translations. WP and the CR4 bits are folded into shadow
  * mappings, of global pages too. */
 #define CR0_MMU (CR0_PE | CR0_WP | CR0_PG)

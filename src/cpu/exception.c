@@ -304,9 +304,6 @@ static void deliver(struct vcpu *v, struct event e)
 	v->intr_shadow = 0;
 	v->halted = 0;
 	for (;;) {
-		v->counters[e.kind == EVENT_EXTERNAL ? CTR_INTERRUPT : CTR_EXCEPTION]++;
-		if (e.kind == EVENT_EXCEPTION && e.vector == EXC_PF)
-			v->counters[CTR_FAULT_TRUE]++;
 		if (log_on(LOG_INT))
 			log_event(v, &e);
 		if (deliver_once(v, &e) == CPU_NEXT)
@@ -320,6 +317,8 @@ static void deliver(struct vcpu *v, struct event e)
 
 void deliver_software(struct vcpu *v, u8 vector, bool privileged)
 {
+	/* Other events are counted where the engine finds them. */
+	v->counters[CTR_EXCEPTION]++;
 	deliver(v, (struct event){
 		.vector = vector,
 		.kind = privileged ? EVENT_EXTERNAL : EVENT_SOFTWARE,

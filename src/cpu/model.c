@@ -321,19 +321,32 @@ static void set_xstate(struct cpu_model *m, const struct host *h)
 			host_cpuid(0xd, i, &m->xstate[i]);
 }
 
-/* The best num/den with num below `limit` for a/b: the last convergent of its continued
- * fraction that fits. */
+/* |a/b - p/q| times b * q. */
+static u64 ratio_error(u64 a, u64 b, u64 p, u64 q)
+{
+	return a * q > p * b ? a * q - p * b : p * b - a * q;
+}
+
+/* The best num/den for a/b with num below `limit` and a > b: the last convergent of its
+ * continued fraction that fits, or the largest semiconvergent if that is closer. */
 static void best_ratio(u64 a, u64 b, u64 limit, u32 *num, u32 *den)
 {
-	u64 p0 = 0, q0 = 1, p1 = 1, q1 = 0;
+	u64 p0 = 0, q0 = 1, p1 = 1, q1 = 0, x = a, y = b, k, p, q;
 
-	while (b) {
-		u64 t = a / b, p2 = t * p1 + p0, q2 = t * q1 + q0, r = a % b;
+	while (y) {
+		u64 t = x / y, r = x % y;
 
-		if (p2 >= limit || q2 >= limit)
+		if (t * p1 + p0 >= limit)
 			break;
-		p0 = p1, q0 = q1, p1 = p2, q1 = q2;
-		a = b, b = r;
+		p = t * p1 + p0, q = t * q1 + q0;
+		p0 = p1, q0 = q1, p1 = p, q1 = q;
+		x = y, y = r;
+	}
+	k = (limit - 1 - p0) / p1;
+	p = k * p1 + p0, q = k * q1 + q0;
+	if (y && ratio_error(a, b, p, q) * q1 < ratio_error(a, b, p1, q1) * q) {
+		p1 = p;
+		q1 = q;
 	}
 	*num = p1;
 	*den = q1;

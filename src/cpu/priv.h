@@ -156,10 +156,10 @@ void deliver_software(struct vcpu *v, u8 vector, bool privileged);
  * decide which bits change. */
 void flags_load(struct vcpu *v, u64 val, unsigned size, unsigned cpl);
 void flags_of_sub(struct vcpu *v, u64 a, u64 b, unsigned size);
-/* IF may have become 1: pending interrupts must be looked at. */
+/* IF may have become 1: an interrupt that waited for it must be looked at. */
 static inline void flags_if_changed(struct vcpu *v)
 {
-	if (v->intr_enabled)
+	if (v->intr_enabled && v->irq_waiting)
 		v->event_pending = 1;
 }
 /* The condition cc of Jcc, SETcc, CMOVcc holds. */

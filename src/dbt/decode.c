@@ -43,6 +43,25 @@ static const struct { u16 id; u16 size; } mem_size_fix[] = {
 	{ X86_INS_LDMXCSR, 4 }, { X86_INS_STMXCSR, 4 }, { X86_INS_FBLD, 10 }, { X86_INS_FBSTP, 10 },
 };
 
+/* The library builds indexes on first use, with allocation and system calls that a view
+ * may not make: use it once here. */
+static void warm_up(void)
+{
+	static const u8 samples[][15] = {
+		{ 0x90 }, { 0x0f, 0x1f, 0x00 }, { 0xc5, 0xf8, 0x28, 0xc1 }, { 0x01, 0x08 }, { 0xd8, 0xc1 },
+		{ 0x0f, 0x58, 0xc1 }, { 0x62, 0xf1, 0x7c, 0x48, 0x10, 0x00 }, { 0xf3, 0xa4 }, { 0x0f, 0x01, 0xd0 },
+	};
+	static const int sizes[3] = { 16, 32, 64 };
+	struct insn in;
+	char text[96];
+
+	for (size_t m = 0; m < ARRAY_LEN(sizes); m++)
+		for (size_t i = 0; i < ARRAY_LEN(samples); i++) {
+			decode_insn(&in, samples[i], 15, 0, sizes[m]);
+			decode_text(samples[i], 15, 0, sizes[m], text, sizeof(text));
+		}
+}
+
 int decode_init(void)
 {
 	static const cs_mode modes[3] = { CS_MODE_16, CS_MODE_32, CS_MODE_64 };
@@ -53,7 +72,10 @@ int decode_init(void)
 		cs_option(handle[i], CS_OPT_DETAIL, CS_OPT_ON);
 	}
 	scratch_insn = cs_malloc(handle[2]);
-	return scratch_insn ? 0 : -1;
+	if (!scratch_insn)
+		return -1;
+	warm_up();
+	return 0;
 }
 
 static csh handle_for(int code_size)
@@ -466,7 +488,7 @@ static unsigned decode_vector_by_structure(struct insn *in, const u8 *bytes, uns
 			(in->opcode >= 0xc2 && in->opcode <= 0xc6 && in->opcode != 0xc3)));
 	unsigned vl = in->vex == 4 ? 16u << ((p[3] >> 5) & 3) : (p2 & 4) ? 32 : 16, scale = vl;
 
-	if (!in->vex || in->map < 1 || in->map > 3 || vl > 64 || in->off_imm + imm > avail)
+	if (!in->vex || in->map < 1 || in->map > 3 || vl > 64 || in->off_imm + (unsigned)imm > avail)
 		return 0;
 	if (in->vex == 4 && (p[3] & 0x10))
 		scale = (p2 & 0x80) ? 8 : 4;
@@ -479,7 +501,7 @@ static unsigned decode_vector_by_structure(struct insn *in, const u8 *bytes, uns
 	in->mem_access = vector_store(in, p2 & 3) ? ACC_READ | ACC_WRITE : ACC_READ;
 	in->mem_size = scale;
 	if (in->disp_len == 1) {
-		in->disp = (i64)(i8)bytes[in->off_imm - 1] * (in->vex == 4 ? (i64)scale : 1);
+		in->disp = (i64)(i8)bytes[in->off_imm - 1] * (i64)(in->vex == 4 ? scale : 1u);
 	} else if (in->disp_len == 4) {
 		i32 d;
 		memcpy(&d, bytes + in->off_imm - 4, 4);
@@ -549,7 +571,8 @@ static unsigned decode_shorter_vector(struct insn *in, const u8 *bytes, unsigned
 unsigned decode_insn(struct insn *in, const u8 *bytes, unsigned avail, u64 rip, int code_size)
 {
 	const u8 *p = bytes;
-	size_t left = avail > 15 ? 15 : avail, max = left;
+	size_t left = avail > 15 ? 15 : avail;
+	unsigned max = left;
 	uint64_t addr = rip;
 
 	memset(in, 0, sizeof(*in));

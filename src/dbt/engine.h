@@ -47,6 +47,7 @@ u8 engine_mode(const struct vcpu *v);
 
 void fpu_save(void *area);
 void fpu_restore(const void *area);
+int xsave_family(struct vcpu *v, const struct insn *in); /* XSAVE, XSAVEC, XSAVEOPT, XRSTOR */
 int fpu_restore_guest(const void *area, u64 mask); /* -1: #GP */
 void cpu_dump(const struct vcpu *v);
 enum flight_kind { FLIGHT_EXCEPTION = 1, FLIGHT_INTERRUPT, FLIGHT_CALLOUT, FLIGHT_FILL, FLIGHT_SOFTEN };

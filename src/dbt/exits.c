@@ -168,78 +168,12 @@ static int op_xlat(struct vcpu *v, const struct insn *in)
 	return CPU_NEXT;
 }
 
-#define XSAVE_HEADER 512
-
-/* XRSTOR raises #GP for a malformed header (SDM vol. 1 13.8, 13.12). */
-static bool xsave_header_ok(const u8 *area, u64 xcr0)
-{
-	u64 h[8];
-
-	memcpy(h, area + XSAVE_HEADER, sizeof(h));
-	if (h[1] >> 63) {
-		u64 comp = h[1] & ~(1UL << 63);
-		if ((comp & ~xcr0) || (h[0] & ~comp))
-			return false;
-	} else if (h[1] || (h[0] & ~xcr0)) {
-		return false;
-	}
-	return !(h[2] | h[3] | h[4] | h[5] | h[6] | h[7]);
-}
-
-static u32 xsave_size(u64 mask)
-{
-	u32 eax = 0xd, ebx, ecx = 0, edx, size = 576;
-
-	(void)mask;
-	__asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
-	return ebx > size ? ebx : size;
-}
-
-/* The vector state is live in this processor: run the guest's instruction on a copy of
- * its area with the mask cut to the guest's XCR0. */
-static int op_xsave_family(struct vcpu *v, const struct insn *in)
-{
-	static u8 area[XSAVE_AREA_SIZE] __attribute__((aligned(64)));
-	static u32 full_size;
-	u64 mask = (((u64)(u32)v->gpr[RDX] << 32) | (u32)v->gpr[RAX]) & v->xcr0;
-	bool restore = in->op == OP_XRSTOR, compact = in->map == 1 && in->opcode == 0xc7;
-	gla_t ea = cpu_ea(v, in);
-	u32 size;
-
-	if (!(v->cr4 & CR4_OSXSAVE))
-		return cpu_fault(v, EXC_UD);
-	if (v->cr0 & CR0_TS)
-		return cpu_fault(v, EXC_NM);
-	if (ea.v & 63)
-		return cpu_fault_err(v, EXC_GP, 0);
-	if (!full_size)
-		full_size = xsave_size(ARENA->host.xcr0);
-	size = (v->xcr0 & ~7UL) ? full_size : (v->xcr0 & 4) ? 832 : 576;
-	if (size > XSAVE_AREA_SIZE)
-		size = XSAVE_AREA_SIZE;
-	if (mem_read(v, ea, area, restore ? size : 576, ACC_READ) != CPU_NEXT)
-		return CPU_FAULT;
-	if (restore) {
-		if (!xsave_header_ok(area, v->xcr0) || fpu_restore_guest(area, mask) < 0)
-			return cpu_fault_err(v, EXC_GP, 0);
-		return CPU_NEXT;
-	}
-	if (mem_read(v, ea, area, size, ACC_READ) != CPU_NEXT ||
-	    mem_probe_write(v, ea, size, ACC_WRITE) != CPU_NEXT)
-		return CPU_FAULT;
-	if (compact)
-		__asm__ volatile("xsavec64 (%0)" : : "r"(area), "a"((u32)mask), "d"((u32)(mask >> 32)) : "memory");
-	else
-		__asm__ volatile("xsave64 (%0)" : : "r"(area), "a"((u32)mask), "d"((u32)(mask >> 32)) : "memory");
-	return mem_write(v, ea, area, size, ACC_WRITE);
-}
-
 static int run_callout(struct vcpu *v, const struct insn *in)
 {
 	switch (in->op) {
 	case OP_LEA: return op_lea(v, in);
 	case OP_XLAT: return op_xlat(v, in);
-	case OP_XSAVE: case OP_XRSTOR: return op_xsave_family(v, in);
+	case OP_XSAVE: case OP_XRSTOR: return xsave_family(v, in);
 	}
 	if (!cpu_ops[in->op])
 		return cpu_fault(v, EXC_UD);

@@ -15,7 +15,10 @@
 #define PM_HZ 3579545UL
 #define PM_HALF 0x800000UL /* ticks between changes of bit 23 */
 
-enum { PM1_TMR = 0x0001, PM1_GBL = 0x0020, PM1_PWRBTN = 0x0100, PM1_SLPBTN = 0x0200, PM1_RTC = 0x0400, PM1_WAK = 0x8000 };
+enum {
+	PM1_TMR = 0x0001, PM1_GBL = 0x0020, PM1_PWRBTN = 0x0100, PM1_SLPBTN = 0x0200,
+	PM1_RTC = 0x0400, PM1_WAK = 0x8000,
+};
 enum { PM1_STS_BITS = PM1_TMR | PM1_GBL | PM1_PWRBTN | PM1_SLPBTN | PM1_RTC | PM1_WAK,
        PM1_EN_BITS = PM1_TMR | PM1_GBL | PM1_PWRBTN | PM1_SLPBTN | PM1_RTC };
 enum { CNT_SCI_EN = 0x0001, CNT_SLP_TYP_SHIFT = 10, CNT_SLP_EN = 0x2000, CNT_KEPT = 0x1c03 };
@@ -71,6 +74,7 @@ static u64 pm1_read(struct machine *m, void *dev, u64 off, unsigned size)
 	struct acpi_pm *pm = dev;
 	u16 val = 0;
 
+	(void)size;
 	pm_update(m);
 	switch (off & ~1UL) {
 	case REG_STS:

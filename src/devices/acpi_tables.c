@@ -70,9 +70,8 @@ struct fadt {
 	struct gas x_pm1a_evt, x_pm1b_evt, x_pm1a_cnt, x_pm1b_cnt, x_pm2_cnt, x_pm_tmr, x_gpe0, x_gpe1;
 } PACKED;
 _Static_assert(sizeof(struct fadt) == 244, "FADT revision 3");
-enum { ARCH_LEGACY = 0x1, ARCH_8042 = 0x2, ARCH_NO_VGA = 0x4, ARCH_NO_ASPM = 0x10 };
-enum { FADT_WBINVD = 1 << 0, FADT_PROC_C1 = 1 << 2, FADT_PWR_BUTTON = 1 << 4,
-       FADT_SLP_BUTTON = 1 << 5, FADT_RESET = 1 << 10 };
+enum { ARCH_LEGACY = 0x1, ARCH_8042 = 0x2, ARCH_NO_VGA = 0x4 };
+enum { FADT_WBINVD = 1 << 0, FADT_PROC_C1 = 1 << 2, FADT_SLP_BUTTON = 1 << 5, FADT_RESET = 1 << 10 };
 
 struct madt {
 	struct header h;
@@ -165,8 +164,8 @@ static void build_fadt(struct acpi_builder *a, u64 facs, u64 dsdt)
 		.c2_latency = 0xfff, /* not supported */
 		.c3_latency = 0xfff,
 		.century = RTC_CENTURY,
-		.boot_arch = ARCH_LEGACY | ARCH_8042 | ARCH_NO_VGA | ARCH_NO_ASPM,
-		.flags = FADT_WBINVD | FADT_PROC_C1 | FADT_PWR_BUTTON | FADT_SLP_BUTTON | FADT_RESET,
+		.boot_arch = ARCH_LEGACY | ARCH_8042 | ARCH_NO_VGA,
+		.flags = FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_RESET,
 		.reset_reg = io_gas(ACPI_RESET_PORT, 1),
 		.reset_value = ACPI_RESET_VALUE,
 		.x_dsdt = dsdt,

@@ -12,7 +12,10 @@
 #include "shadowbox/machine.h"
 
 enum { ST_OBF = 0x01, ST_SYS = 0x04, ST_CMD = 0x08, ST_UNLOCKED = 0x10, ST_AUX = 0x20 };
-enum { CTR_KBD_INT = 0x01, CTR_AUX_INT = 0x02, CTR_SYS = 0x04, CTR_KBD_OFF = 0x10, CTR_AUX_OFF = 0x20, CTR_XLATE = 0x40 };
+enum {
+	CTR_KBD_INT = 0x01, CTR_AUX_INT = 0x02, CTR_SYS = 0x04, CTR_KBD_OFF = 0x10,
+	CTR_AUX_OFF = 0x20, CTR_XLATE = 0x40,
+};
 enum { OUT_RESET = 0x01, OUT_A20 = 0x02, OUT_KBD_FULL = 0x10, OUT_AUX_FULL = 0x20 };
 enum { P92_RESET = 0x01, P92_A20 = 0x02 };
 enum { KBD, AUX };
@@ -156,6 +159,14 @@ static void mouse_status(struct ps2_port *p)
 	send(p, p->sample_rate);
 }
 
+static void mouse_packet(struct ps2_port *p)
+{
+	send(p, PS2_ACK);
+	send(p, 0x08); /* no buttons, no movement */
+	send(p, 0);
+	send(p, 0);
+}
+
 static void mouse_write(struct i8042 *k, u8 val)
 {
 	struct ps2_port *p = &k->port[AUX];
@@ -182,11 +193,8 @@ static void mouse_write(struct i8042 *k, u8 val)
 	case 0xea:
 		p->remote = false;
 		break;
-	case 0xeb: /* read data: no buttons, no movement */
-		send(p, PS2_ACK);
-		send(p, 0x08);
-		send(p, 0);
-		send(p, 0);
+	case 0xeb:
+		mouse_packet(p);
 		return;
 	case 0xec: /* leave wrap mode, which is never entered */
 		break;
@@ -287,7 +295,7 @@ static void controller_command(struct machine *m, u8 val)
 	}
 }
 
-static void data_write(struct machine *m, u8 val)
+static void controller_data(struct machine *m, u8 val)
 {
 	struct i8042 *k = &m->dev.kbc;
 	u8 command = k->command;
@@ -315,34 +323,40 @@ static void data_write(struct machine *m, u8 val)
 	}
 }
 
-static u64 kbc_read(struct machine *m, void *dev, u64 off, unsigned size)
+static u64 data_read(struct machine *m, void *dev, u64 off, unsigned size)
 {
 	struct i8042 *k = dev;
 	u8 val = k->out;
 
-	(void)size;
-	if (off)
-		return k->status;
+	(void)off, (void)size;
 	if (k->status & ST_OBF) {
-		k->status &= ~ST_OBF;
 		/* The line falls even if the next byte is already there. */
 		irq_set(m, k->status & ST_AUX ? IRQ_AUX : IRQ_KBD, false);
-		k->status &= ~ST_AUX;
+		k->status &= ~(ST_OBF | ST_AUX);
 		kbc_update(m);
 	}
 	return val;
 }
 
-static void kbc_write(struct machine *m, void *dev, u64 off, u64 val, unsigned size)
+static u64 status_read(struct machine *m, void *dev, u64 off, unsigned size)
 {
-	struct i8042 *k = dev;
+	(void)m, (void)off, (void)size;
+	return ((const struct i8042 *)dev)->status;
+}
 
-	(void)size;
-	k->status = off ? k->status | ST_CMD : k->status & ~ST_CMD;
-	if (off)
-		controller_command(m, (u8)val);
-	else
-		data_write(m, (u8)val);
+static void data_write(struct machine *m, void *dev, u64 off, u64 val, unsigned size)
+{
+	(void)off, (void)size;
+	((struct i8042 *)dev)->status &= ~ST_CMD;
+	controller_data(m, (u8)val);
+	kbc_update(m);
+}
+
+static void command_write(struct machine *m, void *dev, u64 off, u64 val, unsigned size)
+{
+	(void)off, (void)size;
+	((struct i8042 *)dev)->status |= ST_CMD;
+	controller_command(m, (u8)val);
 	kbc_update(m);
 }
 
@@ -369,8 +383,8 @@ int i8042_init(struct machine *m)
 {
 	struct i8042 *k = &m->dev.kbc;
 	const struct bus_range range[] = {
-		{ 0x60, 1, "i8042 data", 1, 1, kbc_read, kbc_write, k },
-		{ 0x64, 1, "i8042 command", 1, 1, kbc_read, kbc_write, k },
+		{ 0x60, 1, "i8042 data", 1, 1, data_read, data_write, k },
+		{ 0x64, 1, "i8042 command", 1, 1, status_read, command_write, k },
 		{ 0x92, 1, "port 92h", 1, 1, port92_read, port92_write, k },
 	};
 

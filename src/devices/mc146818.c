@@ -7,8 +7,8 @@
  * passed since they were last looked at, so no timer runs for a guest that does not
  * enable interrupts, and none while the interrupt line is already up.
  *
- * Not modelled: daylight saving, the square wave output, a day-of-week that disagrees
- * with the date. */
+ * Not modelled: years before 1970 and after 2199, daylight saving, the square wave
+ * output, a day of the week that disagrees with the date. */
 #include <string.h>
 #include "muldiv.h"
 #include "shadowbox/irq.h"
@@ -29,6 +29,10 @@ enum { D_VALID = 0x80, PM = 0x80, WILDCARD = 0xc0 };
 #define UIP_NS 244000 /* update in progress is set this long before a second ends */
 #define SEC_NS ((i64)NS_PER_SEC)
 #define DAY_SEC 86400
+/* What nanoseconds in 64 bits can hold with room to subtract; a century register with
+ * anything else in it counts as 20. */
+#define YEAR_MIN 1970
+#define YEAR_MAX 2199
 
 struct civil { i64 year; int month, mday, wday, hour, min, sec; };
 
@@ -116,6 +120,8 @@ static i64 load_time(const struct mc146818 *s)
 	int month = (decode(s, s->cmos[R_MONTH]) + 11) % 12 + 1;
 	i64 year = decode(s, s->cmos[R_CENTURY]) * 100 + decode(s, s->cmos[R_YEAR]) % 100;
 
+	if (year < YEAR_MIN || year > YEAR_MAX)
+		year = 2000 + year % 100;
 	return days_from_civil(year, month, decode(s, s->cmos[R_MDAY])) * DAY_SEC +
 	       decode_hour(s, s->cmos[R_HOUR]) * 3600 + decode(s, s->cmos[R_MIN]) * 60 +
 	       decode(s, s->cmos[R_SEC]);

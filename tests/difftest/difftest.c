@@ -188,8 +188,10 @@ static void set_up_memory(void)
 	map(NONE_PAGE, 0x1000, 0, -1);
 	map(STACK_BASE, STACK_SIZE, 3, -1);
 	map(CTL_BASE, 0x20000, 3, -1);
-	for (u32 i = 0; i < CODE_SLOTS; i++)
+	for (u64 i = 0; i < CODE_SLOTS; i++) {
 		map(CODE_BASE + i * CODE_SLOT, CODE_ROOM, 7, -1);
+		__builtin_memset((void *)(CODE_BASE + i * CODE_SLOT), 0xcc, CODE_ROOM);
+	}
 	rnd_seed(seed, ~0UL);
 	for (u32 i = 0; i < ARRAY_SIZE(pool); i++)
 		pool[i] = rnd_value();
@@ -332,6 +334,8 @@ static u64 run_one(u64 n)
 	MISC->in_sequence = 1;
 	dt_run();
 	MISC->in_sequence = 0;
+	/* a wild jump must find the same wherever the run started */
+	__builtin_memset((void *)at, 0xcc, len);
 	if (o->signo == SIGALRM) { /* where it hung is not defined */
 		__builtin_memset(o, 0, sizeof(*o));
 		o->signo = SIGALRM;

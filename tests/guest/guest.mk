@@ -6,7 +6,7 @@ GUEST_KERNELS := $(notdir $(basename $(wildcard $(GUEST_DIR)/k/*.c)))
 GUEST_PROGRAMS := $(notdir $(basename $(wildcard $(GUEST_DIR)/user/*.c)))
 GUEST_CFLAGS := -std=gnu11 -O2 -g -Wall -Wextra -Werror -ffreestanding -fpie -fno-plt \
 	-mgeneral-regs-only -mno-red-zone -fno-stack-protector -fcf-protection=none \
-	-fno-asynchronous-unwind-tables -fno-strict-aliasing -fno-tree-loop-distribute-patterns \
+	-fno-asynchronous-unwind-tables -fno-strict-aliasing -Wno-array-bounds -fno-tree-loop-distribute-patterns \
 	-I$(GUEST_DIR)/lib
 GUEST_LIB := $(addprefix $(GUEST_DIR)/lib/,start.S trap.S lib.c trap.c irq.c)
 GUEST_HDR := $(wildcard $(GUEST_DIR)/lib/*.h) $(GUEST_DIR)/lib/kernel.lds.S $(GUEST_DIR)/guest.mk

@@ -130,21 +130,21 @@ static void on_segv(int sig);
 static void process_setup(void)
 {
 	int fd = memfd_create("ram", 0);
-	struct sigaction sa = { .sa_handler = on_segv, .sa_flags = SA_NODEFER };
 
 	if (fd < 0 || ftruncate(fd, PHYS_4G + RAM_HIGH) || (fd != 3 && dup2(fd, 3) != 3))
 		exit(1);
 	map_fixed(PHYS_HVA, PHYS_4G + RAM_HIGH, MAP_SHARED, 3);
 	map_fixed(ARENA_HVA, sizeof(struct arena) + POOL_SIZE, MAP_SHARED | MAP_ANONYMOUS, -1);
 	map_fixed(HOT_VCPU_HVA, sizeof(struct vcpu), MAP_SHARED | MAP_ANONYMOUS, -1);
-	sigaction(SIGSEGV, &sa, NULL);
-	sigaction(SIGBUS, &sa, NULL);
 	keys_probe();
+	alarm(300); /* bounded, whatever happens */
 }
 
 /* A fresh machine in long mode at CPL 0, one READY running view, an empty root. */
 static struct vcpu *machine_setup(void)
 {
+	/* cmocka puts its own handlers in place before each test. */
+	struct sigaction sa = { .sa_handler = on_segv, .sa_flags = SA_NODEFER };
 	static bool done;
 	struct host_caps host;
 	struct vcpu *v = VCPU;
@@ -152,6 +152,8 @@ static struct vcpu *machine_setup(void)
 	if (!done)
 		process_setup();
 	done = true;
+	sigaction(SIGSEGV, &sa, NULL);
+	sigaction(SIGBUS, &sa, NULL);
 	write_pkru(0);
 	if (view_self) {
 		map_flush(HALF_LOW);

@@ -29,7 +29,10 @@ struct lapic {
 };
 
 /* An interrupt message, as IPIs, the IO-APIC and MSIs send it. */
-enum apic_mode { APIC_FIXED = 0, APIC_LOWEST = 1, APIC_SMI = 2, APIC_NMI = 4, APIC_INIT = 5, APIC_SIPI = 6, APIC_EXTINT = 7 };
+enum apic_mode {
+	APIC_FIXED = 0, APIC_LOWEST = 1, APIC_SMI = 2, APIC_NMI = 4, APIC_INIT = 5, APIC_SIPI = 6,
+	APIC_EXTINT = 7,
+};
 struct apic_msg {
 	u32 dest;
 	bool logical;

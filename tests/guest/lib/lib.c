@@ -201,3 +201,11 @@ bool has(u32 leaf, u32 reg, u32 bit)
 	cpuid(leaf, 0, r);
 	return r[reg] >> bit & 1;
 }
+
+bool tcg(void)
+{
+	u32 r[4];
+
+	cpuid(0x40000000, 0, r);
+	return r[1] == 0x54474354;
+}

@@ -83,6 +83,8 @@ static inline void invlpg(u64 a) { asm volatile("invlpg (%0)" : : "r"(a) : "memo
 static inline void flush_tlb(void) { wr_cr3(rd_cr3()); }
 void cpuid(u32 leaf, u32 sub, u32 r[4]); /* eax, ebx, ecx, edx */
 bool has(u32 leaf, u32 reg, u32 bit);    /* reg: 0 eax .. 3 edx */
+/* QEMU's TCG, the reference for development, is known to be wrong here and there. */
+bool tcg(void);
 /* These return the vector that the instruction raised, or -1. */
 int try_rdmsr(u32 m, u64 *v);
 int try_wrmsr(u32 m, u64 v);

@@ -94,7 +94,7 @@ boot_stack:
 boot_stack_end:
 	.globl boot_pml4
 boot_pml4:
-	.quad boot_pdpt + 3
+	.quad boot_pdpt + 7		/* user pages go below slot 0 too */
 	.fill 272, 8, 0
 	.quad boot_pdpt + 3		/* slot 273: direct map */
 	.fill 237, 8, 0

@@ -1,0 +1,137 @@
+/* Where messages go, and what is said when the machine ends badly.
+ *
+ * Lines for the user go to standard error. The log (-d) and the report after a death go
+ * there too or to the -D file; views send theirs through the arena's ring. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "monitor.h"
+#include "shadowbox/dbt.h"
+#include "shadowbox/log.h"
+
+/* The sink has no argument: the one descriptor that it needs. */
+static int sink_fd = STDERR_FILENO;
+
+static void log_write(const char *text, size_t len)
+{
+	while (len) {
+		ssize_t n = write(sink_fd, text, len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return;
+		text += n;
+		len -= (size_t)n;
+	}
+}
+
+void report_line(const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "shadowbox: %s\n", text);
+}
+
+int log_open(struct monitor *m, char *err, size_t errlen)
+{
+	m->log_fd = STDERR_FILENO;
+	log_enabled = m->opt.log_mask | LOG_ALWAYS;
+	if (m->opt.log_file) {
+		m->log_fd = open(m->opt.log_file, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
+		if (m->log_fd < 0) {
+			snprintf(err, errlen, "-D: cannot write %s: %s", m->opt.log_file, strerror(errno));
+			return -errno;
+		}
+	}
+	sink_fd = m->log_fd;
+	log_set_sink(log_write);
+	if (*m->opt.notes)
+		log_msg(LOG_CONFIG, "%s", m->opt.notes);
+	return 0;
+}
+
+void log_close(struct monitor *m)
+{
+	sink_fd = STDERR_FILENO;
+	if (m->log_fd > STDERR_FILENO)
+		close(m->log_fd);
+	m->log_fd = -1;
+}
+
+void log_drain(struct monitor *m)
+{
+	struct ring *r = &ARENA->log;
+	u32 used;
+
+	(void)m;
+	while ((used = ring_used(r))) {
+		u32 at = r->tail % RING_SIZE;
+		u32 len = used < RING_SIZE - at ? used : RING_SIZE - at;
+
+		if (used > RING_SIZE) /* a view has written nonsense there */
+			len = 0, used = r->head - r->tail;
+		else
+			used = len;
+		log_write((const char *)r->data + at, len);
+		__atomic_store_n(&r->tail, r->tail + used, __ATOMIC_RELEASE);
+	}
+}
+
+/* --- deaths -------------------------------------------------------------------------- */
+static void report_flight(void)
+{
+	static const char *const kinds[] = { "?", "exception", "interrupt", "call-out", "fill", "soft" };
+	const struct arena *a = ARENA;
+	u64 next = a->flight_next, first = next > FLIGHT_EVENTS ? next - FLIGHT_EVENTS : 0;
+	u64 last_tsc = next ? a->flight[(next - 1) % FLIGHT_EVENTS].tsc : 0;
+
+	if (next)
+		log_printf("Last events, oldest first (ticks before the last one, kind, argument, RIP, data):\n");
+	for (u64 i = first; i < next; i++) {
+		const struct flight_event *e = &a->flight[i % FLIGHT_EVENTS];
+		log_printf("%12lu %-9s %4x %016lx %lx %lx\n", last_tsc - e->tsc,
+			   kinds[e->kind < ARRAY_LEN(kinds) ? e->kind : 0], e->arg, e->rip, e->a, e->b);
+	}
+}
+
+void report_death(struct monitor *m, const char *what)
+{
+	char death[sizeof(ARENA->death)];
+
+	log_drain(m);
+	memcpy(death, ARENA->death, sizeof(death));
+	death[sizeof(death) - 1] = 0;
+	report_line("%s%s%s", what, *death ? ": " : "", death);
+	if (m->log_fd > STDERR_FILENO)
+		log_printf("shadowbox: %s%s%s\n", what, *death ? ": " : "", death);
+	report_flight();
+	log_printf("The virtual CPU, as last stored:\n");
+	cpu_dump(VCPU);
+}
+
+/* --- counters ------------------------------------------------------------------------ */
+void stats_keep(struct monitor *m)
+{
+	for (unsigned i = 0; i < CTR_MAX; i++)
+		m->counters[i] += VCPU->counters[i];
+}
+
+void report_stats(struct monitor *m)
+{
+	_Static_assert(CTR_MAX <= ARRAY_LEN(VCPU->counters), "the vCPU has too few counters");
+
+	if (!log_on(LOG_STATS))
+		return;
+	stats_keep(m);
+	for (unsigned i = 0; i < CTR_MAX; i++)
+		if (m->counters[i])
+			log_printf("stats: %14lu %s\n", m->counters[i], counter_names[i]);
+	log_printf("stats: %14lu milliseconds\n", clock_now(&ARENA->machine.clock) / 1000000);
+}
