@@ -92,6 +92,7 @@ struct vcpu {
 	u64 event_pending; /* non-zero: the engine must look (interrupt, NMI, timer, input, stop) */
 	u64 shadow_rip; /* RIP under the interrupt shadow when guest code was entered, ~0 none */
 	u64 irq_waiting; /* an interrupt is pending but masked by IF or the shadow */
+	u64 insn_done;  /* the last exit ended an instruction (for RFLAGS.TF) */
 	u64 in_guest;   /* set while translated code runs in a view */
 
 	/* Segments, tables, control. */

@@ -36,9 +36,11 @@ enum exit_kind {
 	EXIT_SOFT,     /* resolve the memory operand; go on at resume_a (RAM) or resume_b */
 	EXIT_SOFT_DONE,/* write back a bounce buffer or a traced write; go on at resume_a */
 	EXIT_RAISE,    /* raise the exception whose vector is in `scratch` */
+	EXIT_INDIRECT, /* the lookup table lacks the target in spill slot 16; `undo` is what to
+	                * add to RSP if the target is not canonical */
 };
 /* Exit ids below EXIT_FIRST are not records. */
-enum { EXIT_ID_ASYNC = 1, EXIT_ID_FAULT, EXIT_ID_RETRY, EXIT_ID_INDIRECT_U, EXIT_ID_INDIRECT_K, EXIT_FIRST = 16 };
+enum { EXIT_ID_ASYNC = 1, EXIT_ID_FAULT, EXIT_ID_RETRY, EXIT_FIRST = 16 };
 
 struct exit_rec {
 	u64 target;
@@ -52,10 +54,12 @@ struct exit_rec {
 	u16 goff;
 	u8 kind;
 	u8 scratch;    /* register that receives the soft pointer */
+	i32 undo;
 };
 
 enum block_mode {
 	MODE_CPL3 = 1, MODE_FPU_TRAP = 2, MODE_CODE32 = 4, MODE_CODE16 = 8,
+	MODE_STEP = 16, /* RFLAGS.TF: one instruction, never chained; #DB follows */
 };
 struct block {
 	u64 gva;

@@ -233,7 +233,8 @@ static void parse_mem(struct insn *in, struct cursor *c)
 		return;
 	}
 	if (rm == 4) {
-		u8 sib = c->pos < c->n ? c->b[c->pos++] : 0;
+		u8 sib = c->pos < c->n ? c->b[c->pos] : 0;
+		c->pos++;
 		in->scale = 1 << (sib >> 6);
 		in->index = ((sib >> 3) & 7) | (c->ext_x ? 8 : 0);
 		if (in->index == 4)
@@ -292,7 +293,8 @@ static void parse_layout(struct insn *in, const u8 *b, unsigned n)
 			c.pos += in->disp_len;
 		}
 	}
-	in->off_imm = c.pos;
+	/* Bytes missing: no length can be told. */
+	in->off_imm = c.pos > n || (in->has_modrm && in->off_modrm >= n) ? 0xff : c.pos;
 }
 
 /* --- semantics ------------------------------------------------------------------------ */
@@ -516,7 +518,7 @@ static unsigned decode_unknown(struct insn *in, const u8 *bytes, unsigned avail)
 		return decode_vector_by_structure(in, bytes, avail);
 	if (in->map == 1 && (in->opcode == 0xff || in->opcode == 0xb9 || in->opcode == 0x0b)) {
 		in->op = OP_UD;
-		in->len = in->off_imm <= avail ? in->off_imm : avail;
+		in->len = in->off_imm <= avail ? in->off_imm : 0;
 		return in->len;
 	}
 	if (in->map == 1 && in->opcode == 0x01 && (in->modrm == 0xee || in->modrm == 0xef)) {
@@ -583,7 +585,8 @@ unsigned decode_insn(struct insn *in, const u8 *bytes, unsigned avail, u64 rip, 
 	} else if (!decode_shorter_vector(in, bytes, max, rip, code_size) && !decode_unknown(in, bytes, max)) {
 		if (avail < 15)
 			return 0;
-		in->op = OP_UD;
+		/* More than 15 bytes is #GP, whatever they say. */
+		in->op = in->off_imm > 15 || in->off_prefix_end >= 14 ? OP_TOO_LONG : OP_UD;
 		in->len = 1;
 	}
 	memcpy(in->bytes, bytes, in->len > 15 ? 15 : in->len);

@@ -367,9 +367,9 @@ static u32 emit_enter_tail(struct emit *e)
 	return at;
 }
 
-/* In: RAX = guest target, the guest's RAX spilled. Jumps to its block if the lookup table
- * has it, else leaves. Changes no flags (design.md's lea + jrcxz comparison). */
-static u32 emit_lookup_stub(struct emit *e, u8 flavour, u64 table, u32 exit_stub, u32 exit_id)
+/* In: RAX = guest target, EBX = id of the exit to take if the lookup table lacks it, the
+ * guest's RAX and RBX spilled. Changes no flags: the comparison is LEA and JRCXZ. */
+static u32 emit_lookup_stub(struct emit *e, u8 flavour, u64 table, u32 exit_stub)
 {
 	u32 at = e->off;
 
@@ -381,18 +381,18 @@ static u32 emit_lookup_stub(struct emit *e, u8 flavour, u64 table, u32 exit_stub
 	EMIT(e, 0x48, 0x8d, 0x14, 0xca);
 	EMIT(e, 0x48, 0x8b, 0x0a);       /* mov rcx, [rdx] */
 	EMIT(e, 0x48, 0x8d, 0x0c, 0x01); /* lea rcx, [rcx+rax] */
-	EMIT(e, 0xe3, 0x1f);             /* jrcxz hit */
+	EMIT(e, 0xe3, 0x23);             /* jrcxz hit */
 	u32 miss = e->off;
 	emit_store_abs(e, RAX, spill_slot(flavour, 16));
 	emit_load_abs(e, RCX, spill_slot(flavour, RCX));
 	emit_load_abs(e, RDX, spill_slot(flavour, RDX));
-	EMIT(e, 0xb8);
-	emit_u32(e, exit_id);
+	EMIT(e, 0x89, 0xd8); /* mov eax, ebx */
+	emit_load_abs(e, RBX, spill_slot(flavour, RBX));
 	emit_jmp(e, exit_stub);
-	sb_assert(e->off - miss == 0x1f);
+	sb_assert(e->off - miss == 0x23);
 	EMIT(e, 0x48, 0x8b, 0x52, 0x08); /* mov rdx, [rdx+8] */
 	emit_store_abs(e, RDX, spill_slot(flavour, 16));
-	for (unsigned r = RAX; r <= RDX; r++)
+	for (unsigned r = RAX; r <= RBX; r++)
 		emit_load_abs(e, r, spill_slot(flavour, r));
 	EMIT(e, 0xff, 0x25);
 	emit_u32(e, (u32)(spill_slot(flavour, 16) - (CODE_RX_HVA + e->off + 4)));
@@ -406,9 +406,7 @@ void emit_stubs(void)
 	cache->exit_user = emit_exit_stub(&e, FLAVOUR_USER);
 	cache->exit_kernel = emit_exit_stub(&e, FLAVOUR_KHIGH);
 	cache->enter_tail = emit_enter_tail(&e);
-	cache->lookup_user = emit_lookup_stub(&e, FLAVOUR_USER, HOT_TABLE_U_HVA, cache->exit_user,
-					      EXIT_ID_INDIRECT_U);
-	cache->lookup_kernel = emit_lookup_stub(&e, FLAVOUR_KHIGH, HOT_TABLE_K_HVA, cache->exit_kernel,
-						EXIT_ID_INDIRECT_K);
+	cache->lookup_user = emit_lookup_stub(&e, FLAVOUR_USER, HOT_TABLE_U_HVA, cache->exit_user);
+	cache->lookup_kernel = emit_lookup_stub(&e, FLAVOUR_KHIGH, HOT_TABLE_K_HVA, cache->exit_kernel);
 	cache->code_next = (e.off + 63) & ~63u;
 }

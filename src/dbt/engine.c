@@ -98,7 +98,7 @@ u8 engine_mode(const struct vcpu *v)
 	int size = cpu_code_size(v);
 
 	return (v->cpl == 3 ? MODE_CPL3 : 0) | ((v->cr0 & (CR0_TS | CR0_EM)) ? MODE_FPU_TRAP : 0) |
-	       (size == 32 ? MODE_CODE32 : size == 16 ? MODE_CODE16 : 0);
+	       (size == 32 ? MODE_CODE32 : size == 16 ? MODE_CODE16 : 0) | ((v->rflags & FL_TF) ? MODE_STEP : 0);
 }
 
 /* The decoder is library code: it wants its own FS.base and may use vector registers. */
@@ -141,7 +141,7 @@ u32 engine_find_block(struct vcpu *v)
 	if (!id)
 		id = translate_safely(v, flavour, mode, gpa, ~0UL);
 	if (id) {
-		if (flavour != FLAVOUR_SOFT && !ARENA->policy.no_chain)
+		if (flavour != FLAVOUR_SOFT && !ARENA->policy.no_chain && !(mode & MODE_STEP))
 			table_set(v, v->rip, id);
 		return id;
 	}
@@ -294,7 +294,7 @@ static u64 find_entry(struct vcpu *v, u8 flavour)
 	u64 pc;
 	u32 id;
 
-	if (flavour == FLAVOUR_SOFT) {
+	if (flavour == FLAVOUR_SOFT || (mode & MODE_STEP)) {
 		id = engine_find_block(v);
 	} else {
 		/* One table serves one kind of code at a time: a hit enters without checks. */
@@ -361,6 +361,18 @@ static void run_inside(struct vcpu *v, u64 pc)
 	enter(v, pc, engine.flavour, engine.pkru[rights], false, true);
 }
 
+/* RFLAGS.TF was set when an instruction began (its block is MODE_STEP, so every exit ends
+ * exactly one instruction): #DB once it is done, unless it faulted or cleared TF. */
+static bool single_step_trap(struct vcpu *v)
+{
+	if (!v->insn_done || !(v->rflags & FL_TF))
+		return false;
+	v->dr[6] |= 1 << 14; /* BS */
+	cpu_fault(v, EXC_DB);
+	cpu_deliver_exception(v);
+	return true;
+}
+
 static void setup(unsigned slot)
 {
 	const struct host_caps *h = &ARENA->host;
@@ -399,8 +411,11 @@ void engine_main(unsigned slot)
 		run_once(v, m, &resume);
 		while (v->exit_id) {
 			u64 pc = 0;
+			bool tf = v->rflags & FL_TF;
 			enum after_exit next = exit_handle(v, &pc);
 			v->exit_id = 0;
+			if (tf && next != GO_INSIDE && single_step_trap(v))
+				next = GO_DISPATCH;
 			if (next == GO_INSIDE)
 				run_inside(v, pc);
 			else

@@ -197,6 +197,7 @@ static enum after_exit chain(struct vcpu *v, u32 id)
 
 	v->counters[CTR_EXIT_CHAIN]++;
 	v->rip = x->target;
+	v->insn_done = 1;
 	if (!x->patch_off || cache->block[from].dead || v->event_pending)
 		return GO_DISPATCH;
 	to = engine_find_block(v);
@@ -208,11 +209,27 @@ static enum after_exit chain(struct vcpu *v, u32 id)
 	return GO_DISPATCH;
 }
 
+/* A near branch to a non-canonical address faults before it changes anything. */
+static enum after_exit indirect(struct vcpu *v, const struct exit_rec *x)
+{
+	u64 target = *(u64 *)spill_slot(cache->block[x->block].flavour, 16);
+
+	v->counters[CTR_EXIT_INDIRECT]++;
+	if ((u64)((i64)(target << 16) >> 16) != target) {
+		v->gpr[RSP] += x->undo;
+		cpu_fault_err(v, EXC_GP, 0);
+		return fault_to_guest(v);
+	}
+	v->rip = target;
+	return GO_DISPATCH;
+}
+
 /* After an instruction handled in C: go on inside its block when nothing has changed. */
 static enum after_exit resume_or_dispatch(struct vcpu *v, const struct exit_rec *x, u64 *pc)
 {
 	v->rip = v->next_rip;
-	if (!x->resume_a || cache->block[x->block].dead || v->event_pending || v->irq_waiting ||
+	v->insn_done = 1;
+	if (!x->resume_a || (v->rflags & FL_TF) || cache->block[x->block].dead || v->event_pending || v->irq_waiting ||
 	    ARENA->machine.stop)
 		return GO_DISPATCH;
 	*pc = CODE_RX_HVA + x->resume_a;
@@ -230,6 +247,9 @@ static enum after_exit callout(struct vcpu *v, const struct exit_rec *x, const s
 		return resume_or_dispatch(v, x, pc);
 	case CPU_FAULT:
 		return fault_to_guest(v);
+	case CPU_JUMP:
+		v->insn_done = in->op != OP_INT && in->op != OP_INT3 && in->op != OP_SYSCALL;
+		return GO_DISPATCH;
 	}
 	return GO_DISPATCH;
 }
@@ -240,6 +260,7 @@ enum after_exit exit_handle(struct vcpu *v, u64 *pc)
 	struct exit_rec *x;
 	const struct insn *in;
 
+	v->insn_done = 0;
 	switch (id) {
 	case EXIT_ID_ASYNC:
 		v->counters[CTR_EXIT_ASYNC]++;
@@ -250,22 +271,19 @@ enum after_exit exit_handle(struct vcpu *v, u64 *pc)
 	case EXIT_ID_FAULT:
 		v->counters[CTR_EXIT_FAULT]++;
 		return fault_to_guest(v);
-	case EXIT_ID_INDIRECT_U:
-		v->counters[CTR_EXIT_INDIRECT]++;
-		v->rip = ((u64 *)HOT_USER_SPILL_HVA)[16];
-		return GO_DISPATCH;
-	case EXIT_ID_INDIRECT_K:
-		v->counters[CTR_EXIT_INDIRECT]++;
-		v->rip = v->scratch[0];
-		return GO_DISPATCH;
 	}
 	sb_assert(id >= EXIT_FIRST && id < cache->n_exits);
 	x = &cache->exit[id];
 	if (x->kind == EXIT_CHAIN)
 		return chain(v, id);
 	v->rip = cache->block[x->block].gva + x->goff;
+	if (x->kind == EXIT_INDIRECT)
+		return indirect(v, x);
 	if (x->kind == EXIT_RAISE) {
-		cpu_fault(v, x->scratch);
+		if (x->scratch == EXC_GP)
+			cpu_fault_err(v, EXC_GP, 0);
+		else
+			cpu_fault(v, x->scratch);
 		return fault_to_guest(v);
 	}
 	in = &cache->insn[x->insn];

@@ -12,6 +12,8 @@
 #include "emit.h"
 #include "shadowbox/log.h"
 
+#define BLOCK_INSNS 64 /* most guest instructions in a block */
+
 struct pending_soft {
 	struct insn in;
 	u32 exit, back; /* exit record; where to go on afterwards */
@@ -28,7 +30,7 @@ struct tr {
 	u64 gpa;         /* of the instruction */
 	bool end, all_soft;
 	unsigned n_pending;
-	struct pending_soft pending[64];
+	struct pending_soft pending[BLOCK_INSNS];
 };
 
 /* --- exits -------------------------------------------------------------------------------- */
@@ -89,21 +91,28 @@ static void raise(struct tr *t, u8 vector)
 
 static bool may_chain(const struct tr *t, u64 target)
 {
-	if (ARENA->policy.no_chain)
+	if (ARENA->policy.no_chain || (t->b->mode & MODE_STEP))
 		return false;
 	if (t->b->flavour == FLAVOUR_KHIGH)
 		return target >> 63;
 	return (target & PAGE_MASK) == (t->b->gva & PAGE_MASK) && t->b->page1 == ~0UL;
 }
 
-static void emit_lookup(struct tr *t)
+/* RAX holds the target and is spilled. */
+static void emit_lookup(struct tr *t, i32 undo)
 {
+	u32 id = new_exit(t, EXIT_INDIRECT);
+
+	cache->exit[id].undo = undo;
+	emit_store_abs(&t->e, RBX, spill_slot(t->b->flavour, RBX));
+	emit_u8(&t->e, 0xbb); /* mov ebx, imm32 */
+	emit_u32(&t->e, id);
 	emit_jmp(&t->e, t->b->flavour == FLAVOUR_USER ? cache->lookup_user : cache->lookup_kernel);
 }
 
 static bool has_lookup(const struct tr *t)
 {
-	return t->b->flavour != FLAVOUR_SOFT && !ARENA->policy.no_chain;
+	return t->b->flavour != FLAVOUR_SOFT && !ARENA->policy.no_chain && !(t->b->mode & MODE_STEP);
 }
 
 /* The code at a branch's target side. patch_off is the rel32 that jumps here and that a
@@ -131,7 +140,7 @@ static void branch_to(struct tr *t, u64 target, u32 patch_off, enum mark_kind ki
 	emit_store_abs(e, RAX, spill_slot(t->b->flavour, RAX));
 	emit_mark(e, MARK_STEP);
 	emit_mov_imm(e, RAX, target);
-	emit_lookup(t);
+	emit_lookup(t, 0);
 }
 
 /* --- memory operands ------------------------------------------------------------------------ */
@@ -610,10 +619,10 @@ static void translate_call(struct tr *t)
 	branch_to(t, t->in.imm, 0, MARK_STEP);
 }
 
-static void leave_by_lookup(struct tr *t)
+static void leave_by_lookup(struct tr *t, i32 undo)
 {
 	emit_mark(&t->e, MARK_STEP);
-	emit_lookup(t);
+	emit_lookup(t, undo);
 	t->e.spilled = 0;
 	t->end = true;
 }
@@ -635,7 +644,7 @@ static void translate_ret(struct tr *t)
 		EMIT(e, 0x48, 0x8d, 0xa4, 0x24); /* lea rsp, [rsp + disp32] */
 		emit_u32(e, (u16)t->in.imm);
 	}
-	leave_by_lookup(t);
+	leave_by_lookup(t, -8 - (t->in.opcode == 0xc2 ? (u16)t->in.imm : 0));
 }
 
 static void translate_indirect(struct tr *t)
@@ -660,7 +669,7 @@ static void translate_indirect(struct tr *t)
 	}
 	if (in->op == OP_CALL_IND)
 		emit_push_return(t);
-	leave_by_lookup(t);
+	leave_by_lookup(t, in->op == OP_CALL_IND ? 8 : 0);
 }
 
 static void translate_jcc(struct tr *t)
@@ -793,6 +802,7 @@ static void translate_op(struct tr *t)
 	case OP_MOVS: case OP_STOS: case OP_LODS: case OP_CMPS: case OP_SCAS: translate_string(t); break;
 	case OP_RDTSC: case OP_RDTSCP: translate_rdtsc(t); break;
 	case OP_CLI: translate_cli(t); break;
+	case OP_TOO_LONG: raise(t, EXC_GP); break;
 	case OP_REFUSE:
 		t->v->counters[CTR_REFUSED]++;
 		raise(t, EXC_UD);
@@ -903,7 +913,9 @@ u32 translate_block(struct vcpu *v, u8 flavour, u8 mode, u64 gva, u64 gpa, u64 p
 	t.end = false;
 	t.all_soft = ARENA->policy.all_soft;
 	t.n_pending = 0;
-	translate_insns(&t, max ? (max > 64 ? 64 : max) : 64);
+	if (mode & MODE_STEP)
+		max = 1;
+	translate_insns(&t, max && max < BLOCK_INSNS ? max : BLOCK_INSNS);
 	if (!b->guest_len)
 		return 0;
 	for (unsigned i = 0; i < t.n_pending; i++)

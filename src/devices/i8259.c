@@ -243,14 +243,14 @@ int i8259_init(struct machine *m)
 	return 0;
 }
 
-/* As firmware leaves them: the real-mode vectors, everything masked, the ACPI interrupt
- * level-triggered. */
+/* As firmware leaves them: the real-mode vectors, everything masked, the lines of ACPI
+ * (9) and PCI (10, 11) level-triggered. */
 void i8259_reset(struct machine *m)
 {
 	m->dev.pic = (struct i8259_pair){
 		.chip = {
 			{ .base = 0x08, .imr = 0xff },
-			{ .base = 0x70, .imr = 0xff, .elcr = 1u << (IRQ_SCI - 8) },
+			{ .base = 0x70, .imr = 0xff, .elcr = 0x0e },
 		},
 	};
 }

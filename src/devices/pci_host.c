@@ -140,8 +140,8 @@ static int add_bridges(struct machine *m)
 	put16(isa->cfg + CFG_STATUS, 0x0200);
 	isa->cfg[0x4c] = 0x4d; /* ISA recovery times */
 	put16(isa->cfg + 0x4e, 0x0003);
-	for (unsigned i = 0x60; i <= 0x63; i++) /* PIRQA-D: not routed */
-		isa->cfg[i] = 0x80;
+	isa->cfg[0x60] = isa->cfg[0x61] = 10; /* PIRQA-D, as firmware routes them */
+	isa->cfg[0x62] = isa->cfg[0x63] = 11;
 	isa->cfg[0x69] = 0x02;
 	isa->cfg[0x82] = 0x00;
 	for (unsigned i = 0x40; i <= 0x82; i++)

@@ -104,6 +104,7 @@ struct map_node {
 	u32 hva_next, gpa_next;
 	u8 order;
 	bool writable; /* some of it may be */
+	u8 key;
 };
 struct map_dir {
 	struct map_node *node; /* [0] is not used */
@@ -196,8 +197,6 @@ struct shadow_pool {
 	u32 use_list[VIEW_MAX + 1];
 	struct soft_tlb tlb;
 	struct high_id high[VIEW_MAX + 1]; /* [OWNER_HIGH]: of the kernel lookup table */
-	bool high_agrees;    /* running view against the current root; valid if: */
-	bool high_checked;
 	struct gla_range high_log[HIGH_LOG_SIZE]; /* invalidations in the high half */
 	u64 high_pos, high_seen[VIEW_MAX + 1];
 	bool high_open;      /* nobody has seen the last one yet: it may grow */

@@ -94,7 +94,7 @@ static void dir_remove(struct map_dir *d, struct map_node *n)
 }
 
 /* The caller has made sure of room. */
-static void dir_put(struct map_dir *d, unsigned order, u64 hva, u32 pfn, bool writable)
+static void dir_put(struct map_dir *d, unsigned order, u64 hva, u32 pfn, bool writable, u8 key)
 {
 	struct map_node *n = dir_find(d, order, hva);
 	u32 i;
@@ -103,6 +103,7 @@ static void dir_put(struct map_dir *d, unsigned order, u64 hva, u32 pfn, bool wr
 		gpa_unlink(d, n);
 		n->pfn = pfn;
 		n->writable = writable;
+		n->key = key;
 		gpa_link(d, n);
 		return;
 	}
@@ -114,7 +115,7 @@ static void dir_put(struct map_dir *d, unsigned order, u64 hva, u32 pfn, bool wr
 		i = d->fresh++;
 	}
 	n = &d->node[i];
-	*n = (struct map_node){ .hva = hva, .pfn = pfn, .order = order, .writable = writable };
+	*n = (struct map_node){ .hva = hva, .pfn = pfn, .order = order, .writable = writable, .key = key };
 	n->hva_next = *hva_head(d, order, hva);
 	*hva_head(d, order, hva) = i;
 	gpa_link(d, n);
@@ -351,7 +352,7 @@ bool map_small(u64 a, u64 pa, unsigned n, bool writable, u8 key)
 		return false;
 	forget_under(other_dir(d), hva, n * PAGE_SIZE, ORDER_4K);
 	for (unsigned i = 0; i < n; i++)
-		dir_put(d, ORDER_4K, hva + i * PAGE_SIZE, (pa >> PAGE_SHIFT) + i, writable);
+		dir_put(d, ORDER_4K, hva + i * PAGE_SIZE, (pa >> PAGE_SHIFT) + i, writable, key);
 	if (writable)
 		set_writable(pa, n * PAGE_SIZE, true);
 	mark_slot(d, hva);
@@ -416,7 +417,7 @@ bool map_large(u64 a, u64 pa, unsigned order, bool writable, u8 key)
 	u64 run = physmem_run(&ARENA->machine.phys, gpa(pa_base));
 	const struct map_node *n = dir_find(d, order, hva);
 
-	if (n && n->pfn == pa_base >> PAGE_SHIFT && n->writable == writable)
+	if (n && n->pfn == pa_base >> PAGE_SHIFT && n->writable == writable && n->key == key)
 		return map_piece(d, hva & PAGE_MASK, pa & PAGE_MASK, writable && !page_flags_of(pa), key);
 	if (run < size)
 		end = base + run;
@@ -429,7 +430,7 @@ bool map_large(u64 a, u64 pa, unsigned order, bool writable, u8 key)
 		host_unmap(base, base + size);
 	if (!host_map(start, end - start, pa_base + (start - base), writable, key, false))
 		return false;
-	dir_put(d, order, base, pa_base >> PAGE_SHIFT, writable);
+	dir_put(d, order, base, pa_base >> PAGE_SHIFT, writable, key);
 	mark_slot(d, hva);
 	d->vmas++;
 	if (writable) {

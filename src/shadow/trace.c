@@ -142,7 +142,7 @@ static void *carve(u8 **at, u64 bytes)
 	return p;
 }
 
-/* The arena comes zeroed. */
+/* The pools come zeroed; slots may be left from before a reset of the machine. */
 size_t shadow_init(void *base, size_t size)
 {
 	const struct physmem *pm = &ARENA->machine.phys;
@@ -166,7 +166,12 @@ size_t shadow_init(void *base, size_t size)
 	s->tlb.clock = 1;
 	soft_tlb_flush(true);
 	uses_init(use, n_use, hash, n_hash);
-	for (unsigned i = 0; i < VIEW_MAX; i++)
-		ARENA->view[i].cr3 = ~0UL;
+	for (unsigned i = 0; i < VIEW_MAX; i++) {
+		struct view_slot *vs = &ARENA->view[i];
+
+		vs->cr3 = ~0UL;
+		vs->in_use = vs->flush = vs->queue_len = 0;
+		vs->last_used = vs->trace_seen = 0;
+	}
 	return (at - (u8 *)base + PAGE_SIZE - 1) & PAGE_MASK;
 }

@@ -189,7 +189,8 @@ static u64 use_start(const struct pt_use *u, u64 pa)
 	return u->base + ((u64)(pa >> 3 & 511) << level_shift(u->level));
 }
 
-static bool covers_low_only(const struct pt_use *u, u64 pa)
+/* The high entries of a root are not: see view.c. */
+static bool is_shadowed(const struct pt_use *u, u64 pa)
 {
 	return u->level < 4 || (pa >> 3 & 511) < 256;
 }
@@ -203,7 +204,7 @@ void uses_entry_changed(struct vcpu *v, u64 pa, u64 old, u64 new_entry)
 	for (i = *bucket(pfn); i; i = use[i].hash_next) {
 		const struct pt_use *u = &use[i];
 
-		if (u->pfn != pfn || !covers_low_only(u, pa))
+		if (u->pfn != pfn || !is_shadowed(u, pa))
 			continue;
 		if (entry_lost(u->level, old, new_entry))
 			inval_range(v, u->owner, use_start(u, pa), BIT(level_shift(u->level)));
@@ -212,10 +213,17 @@ void uses_entry_changed(struct vcpu *v, u64 pa, u64 old, u64 new_entry)
 	}
 	if (child_lost(old, new_entry)) {
 again:
-		for (i = *bucket(pfn); i; i = use[i].hash_next)
-			if (use[i].pfn == pfn && covers_low_only(&use[i], pa) &&
-			    drop_child(&use[i], old, use_start(&use[i], pa)))
-				goto again;
+		for (i = *bucket(pfn); i; i = use[i].hash_next) {
+			struct pt_use u = use[i];
+
+			if (u.pfn != pfn || !is_shadowed(&u, pa) ||
+			    !drop_child(&u, old, use_start(&u, pa)))
+				continue;
+			/* In the high half, the way down may also have been another root's. */
+			if (!entry_lost(u.level, old, new_entry))
+				inval_range(v, u.owner, use_start(&u, pa), BIT(level_shift(u.level)));
+			goto again;
+		}
 	}
 	if (ahead != ~0UL && (new_entry & PTE_P) && (new_entry & PTE_A))
 		fill_ahead(v, ahead);

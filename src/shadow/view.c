@@ -1,10 +1,10 @@
 /* Views: which one shadows which root, and how they stay right while others run.
  *
  * A view's low half belongs to one root (view_slot.cr3). Its high half is a cache of
- * whatever was used there, together with the root entries that it came from; kernel
- * code may run in any view whose used root entries agree with the current root's, so
- * most CR3 writes change no process. The lookup table of kernel code, shared by all
- * views, is treated as one more owner of a high half.
+ * whatever was used there, together with the root entries that it came from; what does
+ * not agree with the current root is dropped at guest TLB flushes. So kernel code runs in
+ * any view, and a CR3 write alone changes no process. The lookup table of kernel code,
+ * shared by all views, is treated as one more owner of a high half.
  *
  * Changes reach a view through its slot: flags to flush a half, a queue of low address
  * ranges (guest addresses, which are host addresses there), its positions in the log of
@@ -45,18 +45,6 @@ static u64 high_entry(u64 root, unsigned i)
 	u64 e = pte_read(root, 256 + i);
 
 	return e & PTE_P ? e & ~(PTE_A | PTE_D) : 0;
-}
-
-static bool high_matches(const struct high_id *h, u64 root)
-{
-	for (unsigned w = 0; w < 4; w++)
-		for (u64 m = h->used[w]; m; m &= m - 1) {
-			unsigned i = 64 * w + __builtin_ctzl(m);
-
-			if (h->entry[i] != high_entry(root, i))
-				return false;
-		}
-	return true;
 }
 
 static void high_forget(struct vcpu *v, unsigned owner, unsigned i)
@@ -106,24 +94,11 @@ void view_high_used(struct vcpu *v, unsigned owner, u64 a)
 
 void view_check_high(struct vcpu *v)
 {
-	struct shadow_pool *s = shadow_pool;
-
-	s->high_checked = false;
 	if (!cpu_paging(v))
 		return;
-	if (!high_matches(&s->high[OWNER_HIGH], cpu_root(v)))
-		high_sync(v, OWNER_HIGH);
-}
-
-static bool high_agrees(struct vcpu *v)
-{
-	struct shadow_pool *s = shadow_pool;
-
-	if (!s->high_checked) {
-		s->high_agrees = high_matches(&s->high[ARENA->running_view], cpu_root(v));
-		s->high_checked = true;
-	}
-	return s->high_agrees;
+	high_sync(v, OWNER_HIGH);
+	if (view_self)
+		high_sync(v, view_self->slot);
 }
 
 bool view_can_hold(struct vcpu *v, u64 a, enum flavour f)
@@ -335,7 +310,6 @@ void view_reset_all(struct vcpu *v)
 		ARENA->view[i].queue_len = 0;
 	}
 	s->high_seen[OWNER_HIGH] = s->high_pos;
-	s->high_checked = false;
 	memset(s->exec_filter[OWNER_HIGH], 0, EXEC_FILTER_BITS / 8);
 	memset(&s->high[OWNER_HIGH], 0, sizeof(struct high_id));
 	dbt_unmapped(VIEW_MAX, gla(HIGH_BASE), HALF_SIZE);
@@ -425,21 +399,17 @@ static unsigned slot_claim(struct vcpu *v, unsigned running, u64 tag)
 	return slot;
 }
 
+/* Kernel-high code stays where it is: what the running view's high half held of another
+ * root's is gone since the CR3 write. */
 unsigned shadow_view_wanted(struct vcpu *v, enum flavour f)
 {
 	unsigned running = ARENA->running_view;
-	bool keys = ARENA->host.pkeys;
 	u64 tag = view_tag(cpu_root(v), f), mine = ARENA->view[running].cr3;
 
-	if (mine == tag) {
-		if (f == FLAVOUR_KHIGH && !high_agrees(v)) {
-			high_sync(v, running);
-			shadow_pool->high_checked = false;
-		}
+	if (mine == tag)
 		return running;
-	}
 	if (f == FLAVOUR_KHIGH && mine != TAG_FREE &&
-	    (keys || (mine & ~PAGE_MASK) == FLAVOUR_KHIGH) && high_agrees(v))
+	    (ARENA->host.pkeys || (mine & ~PAGE_MASK) == FLAVOUR_KHIGH))
 		return running;
 	for (unsigned i = 0; i < VIEW_MAX; i++)
 		if (ARENA->view[i].cr3 == tag && ARENA->view[i].state == VIEW_READY)
@@ -476,11 +446,9 @@ void shadow_view_enter(struct vcpu *v, unsigned slot)
 		shadow_pool->high_seen[slot] = shadow_pool->high_pos;
 	}
 	vs->last_used = ++shadow_pool->use_clock;
-	shadow_pool->high_checked = false;
 	view_sync(v);
 	catch_up_traces(v, vs);
-	if (cpu_paging(v))
-		high_sync(v, slot);
+	view_check_high(v);
 }
 
 void shadow_view_init(unsigned slot)

@@ -670,7 +670,8 @@ static void gen_call(void)
 	u8 *call, *skip;
 
 	land_short();
-	/* call F; fuel; A; jmp over; F: B; ret; over: */
+	/* fuel; call F; fuel; A; jmp over; F: B; ret; over: */
+	fuel();
 	if (how == 0) { /* through a register */
 		emit_bytes("\x48\x8d\x05", 3); /* lea rax, [rip + x] */
 		emit4(0);

@@ -206,7 +206,7 @@ static u64 *guest_entry(u64 root, u64 a, unsigned level)
 	}
 	return pte_at(table, level_index(a, level));
 }
-static void guest_map(u64 root, u64 a, u64 pa, unsigned level, u64 bits)
+__attribute__((unused)) static void guest_map(u64 root, u64 a, u64 pa, unsigned level, u64 bits)
 {
 	*guest_entry(root, a, level) = pa | bits | (level > 1 ? PTE_PS : 0);
 }

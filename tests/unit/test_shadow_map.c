@@ -555,11 +555,13 @@ static void choice_of_views(void **state)
 	assert_int_equal(v->counters[CTR_VIEW_RECYCLE], 1);
 	assert_false(host_mapped(UA, false)); /* the running one: at once */
 	assert_true(host_mapped(KV, false));
-	/* A root with another kernel: not in this view. */
-	*pte_at(r1, level_index(KV, 4)) = new_table() | E_KERNEL;
+	/* A root with another kernel. */
+	*pte_at(r1, level_index(KV, 4)) = 0;
+	guest_map(r1, KV, 0x311000, 1, E_KERNEL);
 	v->cr3 = r1;
 	mmu_cr3_written(v);
-	assert_int_equal(shadow_view_wanted(v, FLAVOUR_KHIGH), 1);
+	assert_int_equal(shadow_view_wanted(v, FLAVOUR_KHIGH), 0);
+	assert_true(reads(v, KV, FLAVOUR_KHIGH) == stamp_of(0x311000));
 }
 
 static void root_becomes_data(void **state)
