@@ -463,6 +463,7 @@ static void fix_opsize(struct insn *in)
 /* The library knows most EVEX instructions in their 512-bit form only. Decode that form
  * and scale what depends on the vector length. */
 static unsigned decode_shorter_vector(struct insn *in, const u8 *bytes, unsigned avail, u64 rip, int code_size);
+static void fill_from_library(struct insn *in, const cs_insn *ci);
 
 static bool vector_store(const struct insn *in, u8 pp)
 {
@@ -488,7 +489,8 @@ static unsigned decode_vector_by_structure(struct insn *in, const u8 *bytes, uns
 	u8 p2 = in->vex == 4 ? p[2] : in->vex == 3 ? p[2] : p[1];
 	bool imm = in->map == 3 || (in->map == 1 && ((in->opcode >= 0x70 && in->opcode <= 0x73) ||
 			(in->opcode >= 0xc2 && in->opcode <= 0xc6 && in->opcode != 0xc3)));
-	unsigned vl = in->vex == 4 ? 16u << ((p[3] >> 5) & 3) : (p2 & 4) ? 32 : 16, scale = vl;
+	bool rounding = in->vex == 4 && (p[3] & 0x10) && !in->has_mem; /* L'L is a rounding mode */
+	unsigned vl = in->vex == 4 ? 16u << (rounding ? 2 : (p[3] >> 5) & 3) : (p2 & 4) ? 32 : 16, scale = vl;
 
 	if (!in->vex || in->map < 1 || in->map > 3 || vl > 64 || in->off_imm + (unsigned)imm > avail)
 		return 0;
@@ -512,10 +514,40 @@ static unsigned decode_vector_by_structure(struct insn *in, const u8 *bytes, uns
 	return in->len;
 }
 
+/* The library wants a mandatory prefix next to the opcode; the processor does not care.
+ * Same bytes, same length, in the library's order. */
+static bool decode_reordered(struct insn *in, const u8 *bytes, unsigned avail, u64 rip, int code_size)
+{
+	static const u8 order[] = { 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x67, 0xf0, 0x66, 0xf2, 0xf3 };
+	u8 copy[15];
+	const u8 *p = copy;
+	size_t left = avail;
+	uint64_t addr = rip;
+	unsigned n = 0;
+
+	if (in->off_prefix_end < 2)
+		return false;
+	for (size_t k = 0; k < ARRAY_LEN(order); k++)
+		for (unsigned i = 0; i < in->off_prefix_end; i++)
+			if (bytes[i] == order[k])
+				copy[n++] = bytes[i];
+	memcpy(copy + n, bytes + n, avail - n);
+	if (!cs_disasm_iter(handle_for(code_size), &p, &left, &addr, scratch_insn))
+		return false;
+	fill_from_library(in, scratch_insn);
+	return true;
+}
+
 static unsigned decode_unknown(struct insn *in, const u8 *bytes, unsigned avail)
 {
 	if (in->vex)
 		return decode_vector_by_structure(in, bytes, avail);
+	/* Hints and reserved NOPs. */
+	if (in->map == 1 && (in->opcode == 0x0d || (in->opcode >= 0x18 && in->opcode <= 0x1f)) && in->off_imm <= avail) {
+		in->op = OP_NOP;
+		in->len = in->off_imm;
+		return in->len;
+	}
 	if (in->map == 1 && (in->opcode == 0xff || in->opcode == 0xb9 || in->opcode == 0x0b)) {
 		in->op = OP_UD;
 		in->len = in->off_imm <= avail ? in->off_imm : 0;
@@ -582,7 +614,8 @@ unsigned decode_insn(struct insn *in, const u8 *bytes, unsigned avail, u64 rip, 
 	parse_layout(in, bytes, left);
 	if (cs_disasm_iter(handle_for(code_size), &p, &left, &addr, scratch_insn)) {
 		fill_from_library(in, scratch_insn);
-	} else if (!decode_shorter_vector(in, bytes, max, rip, code_size) && !decode_unknown(in, bytes, max)) {
+	} else if (!decode_reordered(in, bytes, max, rip, code_size) &&
+		   !decode_shorter_vector(in, bytes, max, rip, code_size) && !decode_unknown(in, bytes, max)) {
 		if (avail < 15)
 			return 0;
 		/* More than 15 bytes is #GP, whatever they say. */
