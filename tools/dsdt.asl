@@ -155,19 +155,7 @@ DefinitionBlock ("", "DSDT", 2, "SHADOW", "SHADOWBX", 0x00000001)
         {
             Name (_HID, EisaId ("PNP0103"))
             Name (_UID, Zero)
-            OperationRegion (HPTR, SystemMemory, 0xFED00000, 0x0400)
-            Field (HPTR, DWordAcc, NoLock, Preserve)
-            {
-                CAPS, 32
-            }
-            Method (_STA, 0, NotSerialized)
-            {
-                If (CAPS == 0xFFFFFFFF) // not on this machine
-                {
-                    Return (Zero)
-                }
-                Return (0x0F)
-            }
+            Name (_STA, 0x0F) // patched to zero on a machine without one
             Name (_CRS, ResourceTemplate ()
             {
                 Memory32Fixed (ReadOnly, 0xFED00000, 0x00000400)

@@ -114,6 +114,20 @@ struct cursor {
 	bool p66, p67, vl2;
 };
 
+static bool is_legacy_prefix(u8 b)
+{
+	return b == 0x66 || b == 0x67 || b == 0xf0 || b == 0xf2 || b == 0xf3 || (b & 0xe7) == 0x26 || b == 0x64 ||
+	       b == 0x65;
+}
+
+/* A REX prefix counts only right before the opcode. */
+static bool rex_is_void(const struct insn *in, const struct cursor *c)
+{
+	if (in->code_size != 64 || (c->b[c->pos] & 0xf0) != 0x40 || c->pos + 1 >= c->n)
+		return false;
+	return is_legacy_prefix(c->b[c->pos + 1]) || (c->b[c->pos + 1] & 0xf0) == 0x40;
+}
+
 static void parse_prefixes(struct insn *in, struct cursor *c)
 {
 	in->seg = SEG_DS;
@@ -133,7 +147,8 @@ static void parse_prefixes(struct insn *in, struct cursor *c)
 		case 0x64: in->seg = SEG_FS; in->seg_override = 1; continue;
 		case 0x65: in->seg = SEG_GS; in->seg_override = 1; continue;
 		}
-		break;
+		if (!rex_is_void(in, c))
+			break;
 	}
 	in->off_prefix_end = c->pos;
 }
@@ -295,6 +310,57 @@ static void parse_layout(struct insn *in, const u8 *b, unsigned n)
 	}
 	/* Bytes missing: no length can be told. */
 	in->off_imm = c.pos > n || (in->has_modrm && in->off_modrm >= n) ? 0xff : c.pos;
+}
+
+static unsigned imm_size_map0(const struct insn *in)
+{
+	u8 op = in->opcode;
+	unsigned z = in->opsize == 2 ? 2 : 4;
+
+	if (op < 0x40)
+		return (op & 7) == 4 ? 1 : (op & 7) == 5 ? z : 0;
+	if (op >= 0x70 && op <= 0x7f)
+		return 1;
+	if (op >= 0xb0 && op <= 0xb7)
+		return 1;
+	if (op >= 0xb8 && op <= 0xbf)
+		return in->opsize;
+	switch (op) {
+	case 0x6a: case 0x6b: case 0x80: case 0x82: case 0x83: case 0xa8: case 0xc0: case 0xc1: case 0xc6:
+	case 0xcd: case 0xd4: case 0xd5: case 0xe0: case 0xe1: case 0xe2: case 0xe3: case 0xe4: case 0xe5:
+	case 0xe6: case 0xe7: case 0xeb:
+		return 1;
+	case 0x68: case 0x69: case 0x81: case 0xa9: case 0xc7:
+		return z;
+	case 0xe8: case 0xe9: /* 64-bit code: Intel processors ignore the operand-size prefix */
+		return in->code_size == 64 ? 4 : z;
+	case 0xc2: case 0xca:
+		return 2;
+	case 0xc8:
+		return 3;
+	case 0x9a: case 0xea:
+		return z + 2;
+	case 0xf6:
+		return (in->modrm & 0x38) <= 8 ? 1 : 0;
+	case 0xf7:
+		return (in->modrm & 0x38) <= 8 ? z : 0;
+	}
+	return 0;
+}
+
+static unsigned imm_size(const struct insn *in)
+{
+	u8 op = in->opcode;
+
+	if (in->map == 0)
+		return imm_size_map0(in);
+	if (in->map != 1)
+		return in->map == 3;
+	if (!in->vex && op >= 0x80 && op <= 0x8f)
+		return in->code_size == 64 ? 4 : in->opsize == 2 ? 2 : 4;
+	if (!in->vex && (op == 0xa4 || op == 0xac || op == 0xba || op == 0x0f))
+		return 1;
+	return (op >= 0x70 && op <= 0x73) || op == 0xc2 || (op >= 0xc4 && op <= 0xc6);
 }
 
 /* --- semantics ------------------------------------------------------------------------ */
@@ -487,12 +553,11 @@ static unsigned decode_vector_by_structure(struct insn *in, const u8 *bytes, uns
 {
 	const u8 *p = bytes + in->off_prefix_end;
 	u8 p2 = in->vex == 4 ? p[2] : in->vex == 3 ? p[2] : p[1];
-	bool imm = in->map == 3 || (in->map == 1 && ((in->opcode >= 0x70 && in->opcode <= 0x73) ||
-			(in->opcode >= 0xc2 && in->opcode <= 0xc6 && in->opcode != 0xc3)));
+	unsigned imm = imm_size(in);
 	bool rounding = in->vex == 4 && (p[3] & 0x10) && !in->has_mem; /* L'L is a rounding mode */
 	unsigned vl = in->vex == 4 ? 16u << (rounding ? 2 : (p[3] >> 5) & 3) : (p2 & 4) ? 32 : 16, scale = vl;
 
-	if (!in->vex || in->map < 1 || in->map > 3 || vl > 64 || in->off_imm + (unsigned)imm > avail)
+	if (!in->vex || in->map < 1 || in->map > 3 || vl > 64 || in->off_imm + imm > avail)
 		return 0;
 	if (in->vex == 4 && (p[3] & 0x10))
 		scale = (p2 & 0x80) ? 8 : 4;
@@ -514,28 +579,65 @@ static unsigned decode_vector_by_structure(struct insn *in, const u8 *bytes, uns
 	return in->len;
 }
 
+static bool memchr_u8(const u8 *p, u8 byte, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (p[i] == byte)
+			return true;
+	return false;
+}
+
+static bool library_decodes(const u8 *bytes, unsigned avail, u64 rip, int code_size)
+{
+	const u8 *p = bytes;
+	size_t left = avail;
+	uint64_t addr = rip;
+
+	return cs_disasm_iter(handle_for(code_size), &p, &left, &addr, scratch_insn);
+}
+
+static const u8 library_order[] = { 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x67, 0xf0, 0x66, 0xf2, 0xf3 };
+
 /* The library wants a mandatory prefix next to the opcode; the processor does not care.
  * Same bytes, same length, in the library's order. */
 static bool decode_reordered(struct insn *in, const u8 *bytes, unsigned avail, u64 rip, int code_size)
 {
-	static const u8 order[] = { 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x67, 0xf0, 0x66, 0xf2, 0xf3 };
 	u8 copy[15];
-	const u8 *p = copy;
-	size_t left = avail;
-	uint64_t addr = rip;
 	unsigned n = 0;
 
 	if (in->off_prefix_end < 2)
 		return false;
-	for (size_t k = 0; k < ARRAY_LEN(order); k++)
+	for (unsigned i = 0; i < in->off_prefix_end; i++)
+		if ((bytes[i] & 0xf0) == 0x40)
+			copy[n++] = 0x2e; /* a void REX */
+	for (size_t k = 0; k < ARRAY_LEN(library_order); k++)
 		for (unsigned i = 0; i < in->off_prefix_end; i++)
-			if (bytes[i] == order[k])
+			if (bytes[i] == library_order[k])
 				copy[n++] = bytes[i];
 	memcpy(copy + n, bytes + n, avail - n);
-	if (!cs_disasm_iter(handle_for(code_size), &p, &left, &addr, scratch_insn))
+	if (!library_decodes(copy, avail, rip, code_size))
 		return false;
 	fill_from_library(in, scratch_insn);
 	return true;
+}
+
+/* Would these 15 bytes begin a valid instruction, had it fewer prefixes? Then it is too
+ * long, which is #GP and not #UD. */
+static bool valid_but_long(const struct insn *in, const u8 *bytes, u64 rip, int code_size)
+{
+	u8 copy[15] = { 0 };
+	unsigned n = 0;
+
+	if (in->off_prefix_end < 2)
+		return false;
+	for (size_t k = 0; k < ARRAY_LEN(library_order); k++)
+		if (memchr_u8(bytes, library_order[k], in->off_prefix_end))
+			copy[n++] = library_order[k];
+	if (n >= in->off_prefix_end)
+		return false;
+	memcpy(copy + n, bytes + in->off_prefix_end, 15 - in->off_prefix_end);
+	return library_decodes(copy, 15, rip, code_size) &&
+	       scratch_insn->size + in->off_prefix_end - n > 15;
 }
 
 static unsigned decode_unknown(struct insn *in, const u8 *bytes, unsigned avail)
@@ -602,6 +704,19 @@ static unsigned decode_shorter_vector(struct insn *in, const u8 *bytes, unsigned
 	return in->len;
 }
 
+/* Copied bytes of a wrong length would let the processor run into the host code behind
+ * them: library and layout must agree. Where the library is known to err (address-size
+ * prefix before EVEX) the structure counts; else the instruction is refused. */
+static void check_length(struct insn *in, const u8 *bytes, unsigned avail)
+{
+	if (in->op == OP_UD || in->op == OP_REFUSE || in->op == OP_TOO_LONG || in->op == OP_INT1 ||
+	    in->len == in->off_imm + imm_size(in))
+		return;
+	if (in->vex && decode_vector_by_structure(in, bytes, avail))
+		return;
+	in->op = OP_REFUSE;
+}
+
 unsigned decode_insn(struct insn *in, const u8 *bytes, unsigned avail, u64 rip, int code_size)
 {
 	const u8 *p = bytes;
@@ -619,9 +734,10 @@ unsigned decode_insn(struct insn *in, const u8 *bytes, unsigned avail, u64 rip, 
 		if (avail < 15)
 			return 0;
 		/* More than 15 bytes is #GP, whatever they say. */
-		in->op = in->off_imm > 15 || in->off_prefix_end >= 14 ? OP_TOO_LONG : OP_UD;
+		in->op = valid_but_long(in, bytes, rip, code_size) ? OP_TOO_LONG : OP_UD;
 		in->len = 1;
 	}
+	check_length(in, bytes, max);
 	memcpy(in->bytes, bytes, in->len > 15 ? 15 : in->len);
 	return in->len;
 }

@@ -146,6 +146,8 @@ static void emit_legacy_prefixes(struct emit *e, const struct insn *in, const st
 		bool is_seg = p == 0x26 || p == 0x2e || p == 0x36 || p == 0x3e || p == 0x64 || p == 0x65;
 		if (is_seg && (r->seg || r->form == MEM_BASE))
 			continue;
+		if (in->code_size == 64 && (p & 0xf0) == 0x40)
+			continue; /* a REX that another prefix has made void */
 		if (p == 0x67 && (r->form == MEM_BASE || r->form == MEM_ABS32))
 			continue;
 		if (r->load_to >= 0 && p != 0x67)

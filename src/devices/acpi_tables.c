@@ -144,6 +144,29 @@ static void list_table(struct acpi_builder *a, u64 at)
 	a->table[a->count++] = at;
 }
 
+/* The DSDT is fixed but for one byte: a machine without HPET hides the device. In AML,
+ * Name (_STA, 0x0F) is the name's four characters, a byte prefix and the value; only the
+ * HPET has such an object. */
+static u64 build_dsdt(struct acpi_builder *a, bool has_hpet)
+{
+	static const u8 sta[] = { '_', 'S', 'T', 'A', 0x0a, 0x0f };
+	u64 at = place(a, dsdt_aml, sizeof(dsdt_aml), 16);
+	u8 *dsdt = physmem_ptr(gpa(at));
+	unsigned found = 0;
+
+	for (size_t i = sizeof(struct header); i + sizeof(sta) <= sizeof(dsdt_aml); i++) {
+		if (memcmp(dsdt + i, sta, sizeof(sta)))
+			continue;
+		found++;
+		if (!has_hpet)
+			dsdt[i + sizeof(sta) - 1] = 0;
+	}
+	sb_assert(found == 1);
+	((struct header *)dsdt)->sum = 0;
+	((struct header *)dsdt)->sum = checksum(dsdt, sizeof(dsdt_aml));
+	return at;
+}
+
 static void build_fadt(struct acpi_builder *a, u64 facs, u64 dsdt)
 {
 	struct fadt f = {
@@ -237,7 +260,7 @@ gpa_t acpi_build_tables(struct machine *m)
 	sb_assert(physmem_run(&m->phys, gpa(ACPI_BASE)) >= ACPI_END - ACPI_BASE);
 	memcpy(facs.sig, "FACS", 4);
 	facs_at = place(&a, &facs, sizeof(facs), 64);
-	dsdt_at = place(&a, dsdt_aml, sizeof(dsdt_aml), 16);
+	dsdt_at = build_dsdt(&a, !m->dev.cfg.no_hpet);
 	build_fadt(&a, facs_at, dsdt_at);
 	build_madt(&a);
 	if (!m->dev.cfg.no_hpet)

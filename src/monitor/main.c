@@ -40,6 +40,17 @@ static int clock_up(struct monitor *m, char *err, size_t errlen)
 	return 0;
 }
 
+/* What the monitor itself relies on in the arena, which views can write: set anew at each
+ * reset. */
+static void attach_host(const struct monitor *m)
+{
+	struct machine *mach = &ARENA->machine;
+
+	physmem_layout(&mach->phys, m->opt.ram_bytes);
+	mach->dev.host.console_notify = view_notify_monitor;
+	mach->event_pending = &VCPU->event_pending;
+}
+
 static int devices_up(struct monitor *m, char *err, size_t errlen)
 {
 	const struct device_config cfg = {
@@ -47,12 +58,10 @@ static int devices_up(struct monitor *m, char *err, size_t errlen)
 		.debug_exit_port = m->opt.debug_exit_port,
 		.debug_exit_size = m->opt.debug_exit_size,
 	};
-	struct machine *mach = &ARENA->machine;
 	int rc;
 
-	mach->dev.host.console_notify = view_notify_monitor;
-	mach->event_pending = &VCPU->event_pending;
-	rc = devices_init(mach, &cfg);
+	attach_host(m);
+	rc = devices_init(&ARENA->machine, &cfg);
 	if (rc < 0)
 		snprintf(err, errlen, "the machine's devices cannot be set up: %s", strerror(-rc));
 	return rc;
@@ -87,7 +96,7 @@ static int pools_up(struct monitor *m, char *err, size_t errlen)
 	u8 *base = ARENA->shadow_area;
 	size_t room = sandbox_arena_room(), shadow, dbt;
 
-	(void)m;
+	attach_host(m);
 	shadow = shadow_init(base, room);
 	dbt = shadow ? dbt_init(base + shadow, room - shadow) : 0;
 	if (!dbt) {

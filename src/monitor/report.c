@@ -85,9 +85,27 @@ void log_drain(struct monitor *m)
 }
 
 /* --- deaths -------------------------------------------------------------------------- */
+#define FLIGHT_CALLOUT 3 /* as the engine numbers them */
+
+/* Vector of an exception or interrupt; the instruction that was called out for. */
+static void flight_arg(const struct flight_event *e, char *buf, size_t size)
+{
+	static const char *const ops[] = {
+#define X(id) #id,
+		OPS(X)
+#undef X
+	};
+
+	if (e->kind == FLIGHT_CALLOUT && e->arg < ARRAY_LEN(ops))
+		snprintf(buf, size, "%s", ops[e->arg]);
+	else
+		snprintf(buf, size, "%u", e->arg);
+}
+
 static void report_flight(void)
 {
 	static const char *const kinds[] = { "?", "exception", "interrupt", "call-out", "fill", "soft" };
+	char arg[32];
 	const struct arena *a = ARENA;
 	u64 next = a->flight_next, first = next > FLIGHT_EVENTS ? next - FLIGHT_EVENTS : 0;
 	u64 last_tsc = next ? a->flight[(next - 1) % FLIGHT_EVENTS].tsc : 0;
@@ -96,8 +114,9 @@ static void report_flight(void)
 		log_printf("Last events, oldest first (ticks before the last one, kind, argument, RIP, data):\n");
 	for (u64 i = first; i < next; i++) {
 		const struct flight_event *e = &a->flight[i % FLIGHT_EVENTS];
-		log_printf("%12lu %-9s %4x %016lx %lx %lx\n", last_tsc - e->tsc,
-			   kinds[e->kind < ARRAY_LEN(kinds) ? e->kind : 0], e->arg, e->rip, e->a, e->b);
+		flight_arg(e, arg, sizeof(arg));
+		log_printf("%12lu %-9s %-13s %016lx %lx %lx\n", last_tsc - e->tsc,
+			   kinds[e->kind < ARRAY_LEN(kinds) ? e->kind : 0], arg, e->rip, e->a, e->b);
 	}
 }
 

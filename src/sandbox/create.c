@@ -18,7 +18,9 @@
 #define MFD_NOEXEC_SEAL 8U
 #endif
 
-struct sandbox sandbox = { -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, false };
+struct sandbox sandbox = {
+	.ram_fd = -1, .arena_fd = -1, .code_fd = -1, .hot_fd = -1, .event_fd = -1, .sock = -1,
+};
 
 static int create_memfd(const char *name, u64 size)
 {
@@ -131,7 +133,9 @@ int sandbox_create(u64 ram_bytes, const struct policy *policy, char *err, size_t
 	ARENA->machine.phys = pm;
 	ARENA->policy = *policy;
 	ARENA->fold = FOLD_DEFAULT;
-	return probe_host(policy, err, errlen);
+	rc = probe_host(policy, err, errlen);
+	s->host = ARENA->host;
+	return rc;
 }
 
 static void punch(int fd, u64 off, u64 end)
@@ -150,6 +154,7 @@ void sandbox_clear(void)
 	punch(sandbox.arena_fd, offsetof(struct arena, shadow_area), ARENA_SIZE);
 	memset(a->view, 0, sizeof(a->view));
 	memset(a->flight, 0, sizeof(a->flight));
+	a->host = sandbox.host; /* views may have written there */
 	a->flight_next = 0;
 	a->view_wanted = a->running_view = a->hlt_futex = 0;
 	a->death[0] = 0;

@@ -11,6 +11,9 @@ struct sandbox {
 	u64 ram_size;         /* of the memfd: the end of guest RAM */
 	u32 kept_mappings;    /* outside the zone, which the kernel would not unmap */
 	bool no_ptrace;       /* the host refuses it; said once */
+	/* What the arena says of these is for information: views can write it. */
+	pid_t view[VIEW_MAX]; /* 0: none */
+	struct host_caps host;
 };
 extern struct sandbox sandbox;
 

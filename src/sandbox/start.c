@@ -93,17 +93,18 @@ int sandbox_start(char *err, size_t errlen)
 /* Until the view has confined itself. */
 static int await_confined(struct view_slot *v, unsigned slot, char *err, size_t errlen)
 {
+	pid_t *pid = &sandbox.view[slot];
 	const struct sys_timespec tick = { 0, 50000000 };
 	int status;
 
 	for (int left = START_TIMEOUT_MS; left > 0; left -= 50) {
 		if (__atomic_load_n(&v->state, __ATOMIC_SEQ_CST) == VIEW_STARTING)
 			return 0;
-		if (waitpid(v->pid, &status, WNOHANG) == v->pid) {
+		if (waitpid(*pid, &status, WNOHANG) == *pid) {
 			snprintf(err, errlen, "view %u ended while it started (%s %d)", slot,
 				 WIFSIGNALED(status) ? "signal" : "exit code",
 				 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-			v->pid = 0;
+			*pid = 0;
 			return -ECHILD;
 		}
 		sys_futex_wait(&v->state, VIEW_NONE, &tick);
@@ -118,14 +119,14 @@ static void set_state(struct view_slot *v, enum view_state state)
 	sys_futex_wake(&v->state, 1);
 }
 
-static void view_drop(struct view_slot *v)
+/* SIGKILL and wait; nothing if there is none. */
+static void end_process(pid_t *pid)
 {
-	if (v->pid > 0) {
-		kill(v->pid, SIGKILL);
-		waitpid(v->pid, NULL, __WALL);
+	if (*pid > 0) {
+		kill(*pid, SIGKILL);
+		waitpid(*pid, NULL, __WALL);
 	}
-	v->pid = 0;
-	set_state(v, VIEW_DEAD);
+	*pid = 0;
 }
 
 int sandbox_start_view(unsigned slot, char *err, size_t errlen)
@@ -147,12 +148,13 @@ int sandbox_start_view(unsigned slot, char *err, size_t errlen)
 		set_state(v, VIEW_DEAD);
 		return rc;
 	}
-	v->pid = pid;
+	v->pid = sandbox.view[slot] = pid;
 	rc = await_confined(v, slot, err, errlen);
 	if (rc == 0)
 		rc = view_inspect(slot, pid, err, errlen);
 	if (rc < 0) {
-		view_drop(v);
+		end_process(&sandbox.view[slot]);
+		set_state(v, VIEW_DEAD);
 		return rc;
 	}
 	set_state(v, VIEW_CHECKED);
@@ -164,14 +166,14 @@ int sandbox_start_view(unsigned slot, char *err, size_t errlen)
 void sandbox_kick(void)
 {
 	struct arena *a = ARENA;
-	const struct view_slot *v;
+	unsigned slot;
 
 	__atomic_store_n(&VCPU->event_pending, 1, __ATOMIC_SEQ_CST);
 	__atomic_fetch_add(&a->hlt_futex, 1, __ATOMIC_SEQ_CST);
 	sys_futex_wake(&a->hlt_futex, 1);
-	v = &a->view[__atomic_load_n(&a->running_view, __ATOMIC_SEQ_CST) % VIEW_MAX];
-	if (v->state == VIEW_READY && v->pid > 0)
-		kill(v->pid, VIEW_KICK_SIGNAL);
+	slot = __atomic_load_n(&a->running_view, __ATOMIC_SEQ_CST) % VIEW_MAX;
+	if (sandbox.view[slot] > 0 && a->view[slot].state == VIEW_READY)
+		kill(sandbox.view[slot], VIEW_KICK_SIGNAL);
 }
 
 void sandbox_kill_all(void)
@@ -179,27 +181,17 @@ void sandbox_kill_all(void)
 	struct sandbox *s = &sandbox;
 
 	/* The zygote first: what it was asked for last must not come after. */
-	if (s->zygote > 0) {
-		kill(s->zygote, SIGKILL);
-		waitpid(s->zygote, NULL, __WALL);
-		s->zygote = 0;
-	}
+	end_process(&s->zygote);
 	if (s->sock >= 0)
 		close(s->sock);
 	s->sock = -1;
-	if (s->arena_fd < 0)
-		return;
+	for (unsigned i = 0; i < VIEW_MAX; i++)
+		if (s->view[i] > 0)
+			kill(s->view[i], SIGKILL);
 	for (unsigned i = 0; i < VIEW_MAX; i++) {
-		struct view_slot *v = &ARENA->view[i];
-		if (v->pid > 0)
-			kill(v->pid, SIGKILL);
-	}
-	for (unsigned i = 0; i < VIEW_MAX; i++) {
-		struct view_slot *v = &ARENA->view[i];
-		if (v->pid > 0)
-			waitpid(v->pid, NULL, __WALL);
-		v->pid = 0;
-		v->state = VIEW_NONE;
+		if (s->view[i] > 0)
+			ARENA->view[i].state = VIEW_NONE;
+		end_process(&s->view[i]);
 	}
 }
 
@@ -234,9 +226,9 @@ bool sandbox_reap(char *what, size_t len)
 		}
 		for (unsigned i = 0; i < VIEW_MAX; i++) {
 			struct view_slot *v = &ARENA->view[i];
-			if (v->pid != pid)
+			if (sandbox.view[i] != pid)
 				continue;
-			v->pid = 0;
+			sandbox.view[i] = 0;
 			v->state = VIEW_DEAD;
 			snprintf(who, sizeof(who), "view %u (process %d)", i, (int)pid);
 			tell_end(what, len, who, status);
