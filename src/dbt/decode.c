@@ -717,6 +717,16 @@ static void check_length(struct insn *in, const u8 *bytes, unsigned avail)
 	in->op = OP_REFUSE;
 }
 
+/* Is all of this (invalid) one-byte-opcode instruction there? If not, the rest lies on the
+ * next page, and fetching it may fault first. */
+static bool complete_map0(const struct insn *in, unsigned avail)
+{
+	u8 op = in->opcode;
+
+	return in->off_prefix_end < avail && in->map == 0 && op != 0x0f && op != 0xc4 && op != 0xc5 && op != 0x62 &&
+	       in->off_imm + imm_size(in) <= avail;
+}
+
 unsigned decode_insn(struct insn *in, const u8 *bytes, unsigned avail, u64 rip, int code_size)
 {
 	const u8 *p = bytes;
@@ -731,7 +741,7 @@ unsigned decode_insn(struct insn *in, const u8 *bytes, unsigned avail, u64 rip, 
 		fill_from_library(in, scratch_insn);
 	} else if (!decode_reordered(in, bytes, max, rip, code_size) &&
 		   !decode_shorter_vector(in, bytes, max, rip, code_size) && !decode_unknown(in, bytes, max)) {
-		if (avail < 15)
+		if (avail < 15 && !complete_map0(in, avail))
 			return 0;
 		/* More than 15 bytes is #GP, whatever they say. */
 		in->op = valid_but_long(in, bytes, rip, code_size) ? OP_TOO_LONG : OP_UD;

@@ -166,13 +166,12 @@ static bool take_deaths(struct monitor *m)
 
 static void flush_output(struct monitor *m)
 {
+	struct pollfd p = { .fd = m->con.out_fd, .events = POLLOUT };
+
+	/* A terminal that is held (Ctrl-S) shall not hold us for ever. */
+	while ((m->con.out_fd < 0 || poll(&p, 1, 2000) > 0) && console_output(&m->con))
+		continue;
 	log_drain(m);
-	while (console_output(&m->con)) {
-		struct pollfd p = { .fd = m->con.out_fd, .events = POLLOUT };
-		/* A terminal that is held (Ctrl-S) shall not hold us for ever. */
-		if (m->con.out_fd >= 0 && poll(&p, 1, 2000) <= 0)
-			return;
-	}
 }
 
 static enum loop_end machine_stopped(struct monitor *m, u32 why, int *exit_code)
@@ -214,7 +213,9 @@ enum loop_end monitor_loop(struct monitor *m, int *exit_code)
 			return machine_stopped(m, why, exit_code);
 		start_missing_view(m);
 		sleep_once(m, p, flowing);
-		log_drain(m);
+		/* The guest's last words come before the report. */
+		if (!__atomic_load_n(&mach->stop, __ATOMIC_SEQ_CST))
+			log_drain(m);
 		flowing = (p[P_OUT].revents || m->con.out_fd < 0) && console_output(&m->con);
 		if (p[P_IN].revents && console_input(&m->con))
 			sandbox_kick();

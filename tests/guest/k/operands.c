@@ -71,7 +71,7 @@ static void rip_relative(void)
 	asm volatile("cmpq $3, %1; sete %b0" : "=r"(v) : "m"(vars[2])); EQ("cmp", v & 0xff, 1);
 	asm volatile("movups %0, %%xmm1; movups %%xmm1, %1" : : "m"(vars[0]), "m"(vars[2])); EQ("sse", vars[3], 3);
 	vars[1] = 2; vars[2] = 3; vars[3] = 4;
-	asm volatile("push %0; pop %1" : : "m"(vars[0]), "m"(vars[1])); EQ("push pop", vars[1], 1);
+	asm volatile("push %1; pop %0" : "=m"(vars[1]) : "m"(vars[0])); EQ("push pop", vars[1], 1);
 	vars[1] = 2;
 }
 

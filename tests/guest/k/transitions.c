@@ -211,7 +211,7 @@ static void bases(void)
 		a[i] = 1000 + i;
 		asm volatile("mov %%gs:(%1,%2,8), %0" : "=r"(x) : "r"((u64)8), "r"((u64)2));
 		EQ("gs index", x, 2003 + i);
-		asm volatile("lea %%gs:8(%1), %0" : "=r"(x) : "r"((u64)5));
+		asm volatile(".byte 0x65; lea 8(%1), %0" : "=r"(x) : "r"((u64)5));
 		EQ("lea ignores gs", x, 13);
 		if (has(7, 1, 0)) {
 			asm volatile("rdfsbase %0; rdgsbase %1" : "=r"(x), "=r"(y));

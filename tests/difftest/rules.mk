@@ -6,8 +6,9 @@ DIFFTEST_CFLAGS := -std=gnu11 -O2 -g -Wall -Wextra -Werror -ffreestanding -nostd
 	-fpie -no-pie -mgeneral-regs-only -fno-stack-protector \
 	-fcf-protection=none -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns
 
-$(BUILD)/guest/bin/difftest: $(DIFFTEST_SRC) $(DIFFTEST_DIR)/difftest.h
+$(B)/guest/bin/difftest: $(DIFFTEST_SRC) $(DIFFTEST_DIR)/difftest.h
 	@mkdir -p $(@D)
-	$(CC) $(DIFFTEST_CFLAGS) -Wl,-Ttext-segment=0x5a0000000,--build-id=none -o $@ $(DIFFTEST_SRC)
+	@echo "  GUEST $@"
+	@$(CC) $(DIFFTEST_CFLAGS) -Wl,-Ttext-segment=0x5a0000000,--build-id=none -o $@ $(DIFFTEST_SRC)
 
-GUEST_TARGETS += $(BUILD)/guest/bin/difftest
+guests: $(B)/guest/bin/difftest
