@@ -37,18 +37,16 @@ VIEW_SRC := $(filter-out src/base/asm-offsets.c, \
 HOST_SRC := $(filter-out $(wildcard src/sandbox/view*.c), \
 	$(foreach d,$(HOST_DIRS),$(wildcard src/$(d)/*.c)))
 TEST_SRC := $(wildcard tests/unit/test_*.c)
-GUEST_SRC := $(wildcard tests/guest/*.c tests/guest/*.S)
 
 obj = $(patsubst %,$(B)/%.o,$(basename $(1)))
 VIEW_OBJ := $(call obj,$(VIEW_SRC))
 HOST_OBJ := $(call obj,$(HOST_SRC))
 TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(TEST_SRC))
-GUESTS := $(patsubst tests/guest/%,$(B)/guest/%,$(basename $(GUEST_SRC)))
 
 .PHONY: all tests guests run test check setup clean
 all: $(B)/shadowbox
 tests: $(TESTS)
-guests: $(GUESTS)
+guests:
 
 # --- compile ---------------------------------------------------------------------
 $(VIEW_OBJ): $(B)/%.o: $(B)/%.tmp.o
@@ -119,18 +117,6 @@ $(B)/tests/%: tests/unit/%.c $(B)/libhost.a $(B)/libview.a Makefile
 	@echo "  TEST  $@"
 	@$(CC) $(HOST_FLAGS) -I. -MMD -MP -MF $@.d -MT $@ $< -Wl,-z,muldefs \
 		-Wl,--start-group $(B)/libhost.a $(B)/libview.a -Wl,--end-group -lcmocka -lcapstone -o $@
-
-# Programs that run inside the guest: static, no dependencies there. An assembly source
-# is a whole program of its own, without libc.
-$(B)/guest/%: tests/guest/%.c Makefile
-	@mkdir -p $(@D)
-	@echo "  GUEST $@"
-	@$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -D_GNU_SOURCE -static -pthread -MMD -MP -MF $@.d -MT $@ $< -lm -o $@
-
-$(B)/guest/%: tests/guest/%.S Makefile
-	@mkdir -p $(@D)
-	@echo "  GUEST $@"
-	@$(CC) -g -Wall -Werror -nostdlib -static -no-pie -MMD -MP -MF $@.d -MT $@ $< -o $@
 
 check: $(VIEW_OBJ)
 	@tools/check-layers

@@ -5,7 +5,9 @@
 
 #define COUNTERS(X) \
 	X(EXIT_CHAIN, "exit: direct branch not yet chained") \
-	X(EXIT_INDIRECT, "exit: indirect branch missed the lookup table") \
+	X(EXIT_INDIRECT_U, "exit: user branch missed the lookup table") \
+	X(EXIT_INDIRECT_K, "exit: kernel branch missed the lookup table") \
+	X(FIND_BLOCK, "blocks found by walking and hashing") \
 	X(EXIT_CALLOUT, "exit: instruction handled by call-out") \
 	X(EXIT_SOFT, "exit: soft operand") \
 	X(EXIT_SOFT_DONE, "exit: soft operand write-back") \

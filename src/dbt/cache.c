@@ -83,9 +83,14 @@ void cache_flush(void)
 
 u32 cache_find(u64 gva, u64 gpa, u64 page1, u8 flavour, u8 mode)
 {
-	for (u32 id = cache->hash[hash_u64(gva)]; id; id = cache->block[id].hash_next) {
+	for (u32 *p = &cache->hash[hash_u64(gva)], id; (id = *p);) {
 		struct block *b = &cache->block[id];
-		if (b->gva == gva && !b->dead && b->page0 == (gpa & PAGE_MASK) && b->page1 == page1 &&
+		if (b->dead) {
+			*p = b->hash_next;
+			continue;
+		}
+		p = &b->hash_next;
+		if (b->gva == gva && b->page0 == (gpa & PAGE_MASK) && b->page1 == page1 &&
 		    b->flavour == flavour && b->mode == mode)
 			return id;
 	}
@@ -308,6 +313,20 @@ static void forget_block_mapping(struct block *b, unsigned slot)
 	}
 }
 
+/* All blocks that begin in the page, or only those that go on in the next one. */
+static void forget_page(u64 page, unsigned slot, bool crossing)
+{
+	for (u32 *p = &cache->gva_hash[hash_u64(page >> PAGE_SHIFT)], id; (id = *p);) {
+		struct block *b = &cache->block[id];
+		if ((b->gva & PAGE_MASK) == page && (!crossing || b->page1 != ~0UL))
+			forget_block_mapping(b, slot);
+		if (b->dead)
+			*p = b->gva_next;
+		else
+			p = &b->gva_next;
+	}
+}
+
 /* Kernel code stays chained across a wholesale flush as long as its page still maps
  * where it did: one walk per block that is chained or in the table. */
 static void revalidate_kernel(struct vcpu *v)
@@ -326,7 +345,7 @@ static void revalidate_kernel(struct vcpu *v)
 					   ? w.gpa.v & PAGE_MASK : ~0UL;
 			v->exc = saved;
 		}
-		if (b->page0 != last_gpa)
+		if (b->page0 != last_gpa || b->page1 != ~0UL)
 			forget_block_mapping(b, VIEW_MAX);
 	}
 }
@@ -343,14 +362,14 @@ void dbt_unmapped(unsigned slot, gla_t start, u64 len)
 		for (unsigned s = 0; s < VIEW_MAX; s++)
 			if (s == slot || slot == VIEW_MAX)
 				table_clear(table_user_of(s), &cache->used_user[s]);
-		table_clear(table_kernel(), &cache->used_kernel); /* kernel-low code */
+		if (cache->table_mode[0] >> 4 == FLAVOUR_KLOW)
+			table_flush(false);
 		return;
 	}
 	for (u64 page = start.v & PAGE_MASK; page - (start.v & PAGE_MASK) < len + (start.v & ~PAGE_MASK);
 	     page += PAGE_SIZE) {
-		for (u32 id = cache->gva_hash[hash_u64(page >> PAGE_SHIFT)]; id; id = cache->block[id].gva_next)
-			if ((cache->block[id].gva & PAGE_MASK) == page)
-				forget_block_mapping(&cache->block[id], slot);
+		forget_page(page, slot, false);
+		forget_page(page - PAGE_SIZE, slot, true);
 	}
 }
 

@@ -135,21 +135,23 @@ u32 engine_find_block(struct vcpu *v)
 	u64 gpa, page1, next = (v->rip & PAGE_MASK) + PAGE_SIZE;
 	u32 id;
 
+	v->counters[CTR_FIND_BLOCK]++;
 	if (!fetch_page(v, v->rip, &gpa))
 		return 0;
 	id = cache_find(v->rip, gpa, ~0UL, flavour, mode);
 	if (!id)
 		id = translate_safely(v, flavour, mode, gpa, ~0UL);
-	if (id) {
-		if (flavour != FLAVOUR_SOFT && !ARENA->policy.no_chain && !(mode & MODE_STEP))
-			table_set(v, v->rip, id);
-		return id;
+	if (!id) {
+		/* The instruction continues on the next page. */
+		if (!fetch_page(v, next, &page1))
+			return 0;
+		id = cache_find(v->rip, gpa, page1 & PAGE_MASK, flavour, mode);
+		if (!id)
+			id = translate_safely(v, flavour, mode, gpa, page1 & PAGE_MASK);
 	}
-	/* The instruction continues on the next page. */
-	if (!fetch_page(v, next, &page1))
-		return 0;
-	id = cache_find(v->rip, gpa, page1 & PAGE_MASK, flavour, mode);
-	return id ? id : translate_safely(v, flavour, mode, gpa, page1 & PAGE_MASK);
+	if (id && flavour != FLAVOUR_SOFT && !ARENA->policy.no_chain && !(mode & MODE_STEP))
+		table_set(v, v->rip, id);
+	return id;
 }
 
 /* --- entry ------------------------------------------------------------------------------------ */

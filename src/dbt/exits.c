@@ -204,7 +204,8 @@ static enum after_exit chain(struct vcpu *v, u32 id)
 	if (!to || cache->flushes != flushes || cache->block[from].dead)
 		return GO_DISPATCH;
 	if (cache->block[to].flavour == cache->block[from].flavour &&
-	    cache->block[to].mode == cache->block[from].mode && cache->block[to].page1 == ~0UL)
+	    cache->block[to].mode == cache->block[from].mode &&
+	    (cache->block[to].page1 == ~0UL || cache->block[to].flavour == FLAVOUR_KHIGH))
 		cache_chain(id, to);
 	return GO_DISPATCH;
 }
@@ -214,7 +215,7 @@ static enum after_exit indirect(struct vcpu *v, const struct exit_rec *x)
 {
 	u64 target = *(u64 *)spill_slot(cache->block[x->block].flavour, 16);
 
-	v->counters[CTR_EXIT_INDIRECT]++;
+	v->counters[cache->block[x->block].flavour == FLAVOUR_USER ? CTR_EXIT_INDIRECT_U : CTR_EXIT_INDIRECT_K]++;
 	if ((u64)((i64)(target << 16) >> 16) != target) {
 		v->gpr[RSP] += x->undo;
 		cpu_fault_err(v, EXC_GP, 0);

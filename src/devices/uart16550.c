@@ -2,8 +2,10 @@
  *
  * Bytes written go to the monitor's ring at once, whatever the divisor says; only when
  * the ring is full do they stay in the transmit FIFO (and THRE stays clear) until a
- * timer finds room. Received bytes are taken from the other ring as the FIFO has room,
- * so nothing is ever overrun but in loopback.
+ * timer finds room. Received bytes are taken from the other ring as the FIFO has room, so
+ * nothing is ever overrun but in loopback; but not all at once: drivers read until the
+ * FIFO is empty and give up (leaving the line up, without another edge) if it never is,
+ * so the next FIFO full of bytes comes a little later than the last one.
  *
  * The interrupt reaches the line only while OUT2 is on, as PCs wire it; loopback forces
  * OUT2 off.
@@ -16,6 +18,7 @@
 #define UART_BASE 0x3f8
 #define UART_HZ 115200UL
 #define TX_RETRY_NS 1000000UL
+#define RX_BATCH_NS 100000UL /* 16 bytes in this time: 14 times 115200 baud */
 
 enum { IER_RDA = 1, IER_THRE = 2, IER_RLS = 4, IER_MS = 8, IER_VALID = 15 };
 enum {
@@ -31,6 +34,12 @@ enum { MSR_DELTA = 0x0f, MSR_TERI = 4, MSR_CTS = 0x10, MSR_DSR = 0x20, MSR_RI = 
 static unsigned fifo_size(const struct uart16550 *u)
 {
 	return u->fcr & FCR_ENABLE ? UART_FIFO : 1;
+}
+
+/* In loopback the receiver is cut off from the line: what comes there waits. */
+static bool rx_room(const struct uart16550 *u)
+{
+	return !(u->mcr & MCR_LOOP) && u->rx_len < fifo_size(u);
 }
 
 static unsigned rx_trigger(const struct uart16550 *u)
@@ -67,9 +76,12 @@ static void uart_update(struct machine *m)
 static void uart_schedule(struct machine *m)
 {
 	const struct uart16550 *u = &m->dev.uart;
+	u64 next = u->rx_timeout_at < u->tx_retry_at ? u->rx_timeout_at : u->tx_retry_at;
 
-	timer_arm(m, TIMER_UART,
-		  u->rx_timeout_at < u->tx_retry_at ? u->rx_timeout_at : u->tx_retry_at);
+	/* Bytes wait, and there is room: as soon as the next batch may come. */
+	if (rx_room(u) && ring_used(&m->rx) && u->rx_next_at < next)
+		next = u->rx_next_at;
+	timer_arm(m, TIMER_UART, next);
 }
 
 /* --- receive ----------------------------------------------------------------------- */
@@ -101,16 +113,19 @@ static void rx_push(struct uart16550 *u, u8 byte)
 void uart_poll_rx(struct machine *m)
 {
 	struct uart16550 *u = &m->dev.uart;
+	u64 now;
 	u8 byte;
-	bool any = false;
 
-	/* In loopback the receiver is cut off from the line: the bytes wait. */
-	while (!(u->mcr & MCR_LOOP) && u->rx_len < fifo_size(u) && ring_get(&m->rx, &byte)) {
-		rx_push(u, byte);
-		any = true;
-	}
-	if (!any)
+	if (!rx_room(u) || !ring_used(&m->rx))
 		return;
+	now = clock_now(&m->clock);
+	if (now < u->rx_next_at) {
+		uart_schedule(m);
+		return;
+	}
+	while (rx_room(u) && ring_get(&m->rx, &byte))
+		rx_push(u, byte);
+	u->rx_next_at = now + RX_BATCH_NS;
 	rx_restart_timeout(m);
 	uart_update(m);
 }
@@ -125,7 +140,6 @@ static u8 rx_read(struct machine *m)
 	u->rx_head = (u->rx_head + 1) % UART_FIFO;
 	u->rx_len--;
 	rx_restart_timeout(m);
-	uart_poll_rx(m);
 	uart_update(m);
 	return byte;
 }
@@ -184,6 +198,7 @@ void uart16550_timer(struct machine *m)
 	}
 	if (u->tx_retry_at <= now)
 		tx_drain(m);
+	uart_poll_rx(m);
 	uart_schedule(m);
 	uart_update(m);
 }

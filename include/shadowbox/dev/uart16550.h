@@ -15,6 +15,7 @@ struct uart16550 {
 	u8 rx[UART_FIFO], rx_head, rx_len;
 	u8 tx[UART_FIFO], tx_head, tx_len; /* only while the monitor's ring is full */
 	u64 rx_timeout_at;  /* TIMER_OFF: none */
+	u64 rx_next_at;     /* no more is taken from m->rx before */
 	u64 tx_retry_at;
 };
 
