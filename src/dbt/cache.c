@@ -236,6 +236,13 @@ void cache_drop(u32 id)
 	table_purge_block(b);
 }
 
+void cache_drop_vector_blocks(void)
+{
+	for (u32 id = 1; id < cache->n_blocks; id++)
+		if (cache->block[id].has_vector)
+			cache_drop(id);
+}
+
 void table_set(struct vcpu *v, u64 gva, u32 block)
 {
 	bool user = cache->block[block].mode & MODE_CPL3;

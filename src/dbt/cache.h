@@ -70,6 +70,7 @@ struct block {
 	u32 incoming;     /* exits chained here */
 	u16 guest_len, n_insns;
 	u8 flavour, mode, dead;
+	u8 has_vector; /* holds instructions whose validity depends on CR0.EM, CR4, XCR0 */
 };
 
 #define MAX_BLOCKS (1u << 18)
@@ -88,6 +89,7 @@ struct cache {
 	u32 code_next, code_start;
 	u32 n_soft;
 	u64 flushes;
+	u64 vectors; /* CR0.EM, CR4.OSFXSR, OSXSAVE and XCR0 that translations rest on */
 	u8 table_mode[2]; /* block mode and flavour << 4 that the kernel and user tables hold */
 	/* Entry points of the common stubs. */
 	u32 exit_user, exit_kernel, enter_tail, lookup_user, lookup_kernel;
@@ -111,6 +113,7 @@ struct block *cache_block_at(u64 host_pc); /* NULL if host_pc is not in a block 
 const struct mark *cache_mark(const struct block *b, u64 host_pc);
 void cache_chain(u32 exit_id, u32 block);
 void cache_drop(u32 block);
+void cache_drop_vector_blocks(void);
 /* Lookup tables of indirect branches. */
 void table_set(struct vcpu *v, u64 gva, u32 block);
 u64 table_get(bool user, u64 gva);

@@ -167,6 +167,8 @@ static void enter(struct vcpu *v, u64 host_pc, u8 flavour, u32 pkru, bool step, 
 	v->enter_pkru = pkru;
 	v->enter_rsp = v->gpr[RSP] + (flavour == FLAVOUR_KHIGH ? engine.fold : 0);
 	v->enter_flags = (v->rflags & FL_HOST) | 0x202 | (step ? FL_TF : 0);
+	if (v->cpl == 3 && (v->cr0 & CR0_AM))
+		v->enter_flags |= v->rflags & FL_AC;
 	slots[RAX] = v->gpr[RAX];
 	slots[RCX] = v->gpr[RCX];
 	slots[RDX] = v->gpr[RDX];
@@ -293,9 +295,13 @@ static u64 find_entry(struct vcpu *v, u8 flavour)
 {
 	bool user = v->cpl == 3;
 	u8 mode = engine_mode(v);
-	u64 pc;
+	u64 pc, vectors = (v->cr4 & (CR4_OSFXSR | CR4_OSXSAVE)) | (v->cr0 & CR0_EM) | v->xcr0 << 32;
 	u32 id;
 
+	if (cache->vectors != vectors) {
+		cache_drop_vector_blocks();
+		cache->vectors = vectors;
+	}
 	if (flavour == FLAVOUR_SOFT || (mode & MODE_STEP)) {
 		id = engine_find_block(v);
 	} else {

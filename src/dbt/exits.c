@@ -18,10 +18,11 @@ static u32 operand_size(const struct insn *in)
 /* A bit string operand lies (offset / width) elements from the address. */
 static i64 bit_string_offset(const struct vcpu *v, const struct insn *in)
 {
-	u64 r = v->gpr[in->reg];
+	u64 r;
 
 	if (!in->bit_string)
 		return 0;
+	r = v->gpr[in->reg];
 	switch (in->opsize) {
 	case 2: return ((i64)(i16)r >> 4) * 2;
 	case 4: return ((i64)(i32)r >> 5) * 4;
@@ -168,6 +169,31 @@ static int op_xlat(struct vcpu *v, const struct insn *in)
 	return CPU_NEXT;
 }
 
+static bool canonical(u64 a) { return (u64)((i64)(a << 16) >> 16) == a; }
+
+static bool uses_stack(u16 op)
+{
+	switch (op) {
+	case OP_PUSH: case OP_POP: case OP_PUSHF: case OP_POPF: case OP_CALL: case OP_CALL_IND: case OP_RET:
+	case OP_RET_FAR: case OP_CALL_FAR: case OP_ENTER: case OP_LEAVE: case OP_PUSH_SEG: case OP_POP_SEG:
+		return true;
+	}
+	return false;
+}
+
+/* Memory accesses know no segment and report non-canonical addresses as #GP(0); through
+ * SS it is #SS(0). */
+static void stack_fault(struct vcpu *v, const struct insn *in)
+{
+	u64 sp = in->op == OP_LEAVE ? v->gpr[RBP] : v->gpr[RSP];
+
+	if (v->exc.vector != EXC_GP || v->exc.error || in->code_size != 64)
+		return;
+	if ((in->has_mem && in->seg == SEG_SS && !canonical(cpu_ea(v, in).v)) ||
+	    (uses_stack(in->op) && (!canonical(sp) || !canonical(sp - 8))))
+		v->exc.vector = EXC_SS;
+}
+
 static int run_callout(struct vcpu *v, const struct insn *in)
 {
 	switch (in->op) {
@@ -216,7 +242,7 @@ static enum after_exit indirect(struct vcpu *v, const struct exit_rec *x)
 	u64 target = *(u64 *)spill_slot(cache->block[x->block].flavour, 16);
 
 	v->counters[cache->block[x->block].flavour == FLAVOUR_USER ? CTR_EXIT_INDIRECT_U : CTR_EXIT_INDIRECT_K]++;
-	if ((u64)((i64)(target << 16) >> 16) != target) {
+	if (!canonical(target)) {
 		v->gpr[RSP] += x->undo;
 		cpu_fault_err(v, EXC_GP, 0);
 		return fault_to_guest(v);
@@ -247,6 +273,7 @@ static enum after_exit callout(struct vcpu *v, const struct exit_rec *x, const s
 	case CPU_NEXT:
 		return resume_or_dispatch(v, x, pc);
 	case CPU_FAULT:
+		stack_fault(v, in);
 		return fault_to_guest(v);
 	case CPU_JUMP:
 		v->insn_done = in->op != OP_INT && in->op != OP_INT3 && in->op != OP_SYSCALL;
@@ -298,7 +325,10 @@ enum after_exit exit_handle(struct vcpu *v, u64 *pc)
 		v->counters[CTR_EXIT_SOFT]++;
 		if (log_on(LOG_EXITS))
 			log_printf("exit: soft operand at %lx\n", v->rip);
-		return soft_begin(v, x, in, pc) == CPU_NEXT ? GO_INSIDE : fault_to_guest(v);
+		if (soft_begin(v, x, in, pc) == CPU_NEXT)
+			return GO_INSIDE;
+		stack_fault(v, in);
+		return fault_to_guest(v);
 	case EXIT_SOFT_DONE:
 		v->counters[CTR_EXIT_SOFT_DONE]++;
 		if (soft_end(v, x) != CPU_NEXT)

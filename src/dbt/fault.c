@@ -59,7 +59,7 @@ static void land(ucontext_t *uc, u64 exit_id)
 
 	v->exit_id = exit_id;
 	set_step(uc, false);
-	GREG(uc, REG_EFL) &= ~(i64)FL_DF;
+	GREG(uc, REG_EFL) &= ~(i64)(FL_DF | FL_AC);
 	GREG(uc, REG_RSP) = v->host_rsp;
 	GREG(uc, REG_RIP) = (u64)(ARENA->host.pkeys ? engine_landing : engine_landing_plain);
 }

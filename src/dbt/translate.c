@@ -497,12 +497,50 @@ static void copy_no_mem(struct tr *t)
 	}
 }
 
+static bool is_fxsave(const struct insn *in)
+{
+	return in->map == 1 && in->opcode == 0xae && in->has_mem && (in->modrm & 0x38) <= 0x08;
+}
+
+/* SSE-era instructions that touch no vector state: fences, CLFLUSH, MOVNTI, CRC32. */
+static bool vector_exempt(const struct insn *in)
+{
+	if (in->vex || in->map == 0)
+		return false;
+	if (in->map == 2)
+		return in->opcode == 0xf0 || in->opcode == 0xf1;
+	return in->opcode == 0xc3 || (in->opcode == 0xae && (!in->has_mem || (in->modrm & 0x38) >= 0x20));
+}
+
+/* x87, MMX, SSE and AVX depend on CR0.EM and TS, CR4.OSFXSR and OSXSAVE, and XCR0 (SDM
+ * vol. 3 2.5, 13.1). False: the exception has been emitted instead. */
+static bool vector_allowed(struct tr *t)
+{
+	const struct vcpu *v = t->v;
+	const struct insn *in = &t->in;
+	u64 need = in->vex == 4 ? 0xe6 : 6;
+	bool x87 = in->map == 0 && !in->vex, em = v->cr0 & CR0_EM;
+
+	if (vector_exempt(in))
+		return true;
+	t->b->has_vector = 1;
+	if (in->vex && (!(v->cr4 & CR4_OSXSAVE) || (v->xcr0 & need) != need))
+		raise(t, EXC_UD);
+	else if (!in->vex && !x87 && (em || !(v->cr4 & CR4_OSFXSR)) && !is_fxsave(in))
+		raise(t, EXC_UD);
+	else if (((x87 || is_fxsave(in)) && em) || (t->b->mode & MODE_FPU_TRAP))
+		raise(t, EXC_NM);
+	else
+		return true;
+	return false;
+}
+
 static void translate_copy(struct tr *t)
 {
 	struct insn *in = &t->in;
 
-	if (in->fpu && (t->b->mode & MODE_FPU_TRAP)) {
-		raise(t, EXC_NM);
+	if (in->fpu && !vector_allowed(t)) {
+		return;
 	} else if (!in->has_mem) {
 		copy_no_mem(t);
 	} else if (is_soft(t) || (khigh(t) && !khigh_direct(in))) {
@@ -519,10 +557,8 @@ static void translate_implicit_mem(struct tr *t)
 {
 	struct insn *in = &t->in;
 
-	if (in->op == OP_MASKMOV && (t->b->mode & MODE_FPU_TRAP)) {
-		raise(t, EXC_NM);
+	if (in->op == OP_MASKMOV && !vector_allowed(t))
 		return;
-	}
 	if (is_soft(t) || (khigh(t) && (in->seg_override || in->addrsize != 8))) {
 		if (in->op == OP_XLAT) {
 			callout(t, true);
@@ -779,7 +815,10 @@ static void translate_op(struct tr *t)
 {
 	switch (t->in.op) {
 	case OP_COPY: translate_copy(t); break;
-	case OP_NOP: break;
+	case OP_NOP: /* a host instruction, so that an interrupt can come before and after it */
+		emit_mark(&t->e, MARK_BOUNDARY);
+		emit_u8(&t->e, 0x90);
+		break;
 	case OP_PREFETCH: /* a hint, and one that never faults */
 		if (t->b->flavour == FLAVOUR_USER && t->in.base != BASE_RIP && !is_soft(t)) {
 			emit_mark(&t->e, MARK_BOUNDARY);

@@ -31,6 +31,9 @@ static int load_segment(struct loader *l, const Elf64_Phdr *ph)
 		return boot_fail(l, path, "damaged: a segment is larger in the file than in memory");
 	if (ph->p_offset > l->kernel.size || ph->p_filesz > l->kernel.size - ph->p_offset)
 		return boot_fail(l, path, "truncated: a segment ends beyond the file's %lu bytes", l->kernel.size);
+	if (ph->p_paddr < ONE_MIB && physmem_run(&l->m->phys, gpa(ph->p_paddr)) >= ph->p_memsz &&
+	    !boot_usable(l, ph->p_paddr, ph->p_memsz))
+		return boot_fail(l, path, "segment at 0x%lx overlays what a PC keeps below 1 MiB", (u64)ph->p_paddr);
 	if (!boot_usable(l, ph->p_paddr, ph->p_memsz))
 		return boot_fail(l, path, "segment at 0x%lx of %lu MiB does not fit into guest memory; use a larger -m",
 				 (u64)ph->p_paddr, boot_mib(ph->p_memsz));
@@ -92,6 +95,8 @@ static int elf_load(struct loader *l, struct boot_params *bp)
 	l->start = ~0UL;
 	l->end = 0;
 	for (unsigned i = 0; i < eh.e_phnum; i++) {
+		if (ph[i].p_type == PT_INTERP)
+			return boot_fail(l, path, "a program for an operating system, not a kernel");
 		if (ph[i].p_type != PT_LOAD || !ph[i].p_memsz)
 			continue;
 		int r = load_segment(l, &ph[i]);

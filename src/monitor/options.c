@@ -355,6 +355,8 @@ static const char *nearest_option(const char *name)
 			continue;
 		while (candidate[same] && candidate[same] == name[same])
 			same++;
+		if (same >= 3 && !name[same]) /* an abbreviation */
+			return candidate;
 		unsigned score = 2 * opt_distance(name, candidate) + 16 - (same < 8 ? 2 * same : 16);
 		if (score < best) {
 			best = score;

@@ -4,7 +4,7 @@
  * engine_exit_tail, and no stack may be touched before WRPKRU has given access to it. */
 #include "asm-offsets.h"
 
-#define FL_HOST 0xcd5
+#define FL_AC 0x40000
 
 	.text
 
@@ -70,6 +70,10 @@ engine_exit_tail:
 	mov VCPU_HOST_RSP(%rcx), %rsp
 	pushfq
 	popq VCPU_EXIT_FLAGS(%rcx)
+	testl $FL_AC, VCPU_EXIT_FLAGS(%rcx)
+	jz leave
+	pushq $0x202	/* alignment checks are the guest's, not ours */
+	popfq
 leave:
 	cld
 	pop %r15
@@ -121,6 +125,8 @@ signal_entry:
 	mov %r8, %rdx
 	.globl signal_entry_plain
 signal_entry_plain:
+	pushq $0x202	/* the interrupted code's AC flag would still be set */
+	popfq
 	jmp view_signal
 
 	.globl signal_restorer

@@ -403,7 +403,14 @@ static void test_bad_elf(void **state)
 	make_elf();
 	elf.ph[0].p_filesz = 9000;
 	refused(&elf, sizeof(elf), "damaged");
-	static const u64 bad_places[] = { BOOT_PARAMS, 0xa0000, 64 * MIB, ~0UL - 100, PHYS_LOW_MAX, PHYS_4G };
+	make_elf();
+	elf.ph[0].p_paddr = BOOT_PARAMS;
+	refused(&elf, sizeof(elf), "below 1 MiB");
+	elf.ph[0].p_paddr = 0xa0000;
+	refused(&elf, sizeof(elf), "below 1 MiB");
+	elf.ph[0].p_type = PT_INTERP;
+	refused(&elf, sizeof(elf), "not a kernel");
+	static const u64 bad_places[] = { 64 * MIB, ~0UL - 100, PHYS_LOW_MAX, PHYS_4G };
 	for (size_t i = 0; i < ARRAY_LEN(bad_places); i++) {
 		make_elf();
 		elf.ph[0].p_paddr = bad_places[i];

@@ -137,6 +137,7 @@ static void test_spelling(void **state)
 	refused("-kernel k -kernal x", "-kernel");
 	refused("-kernel k -no-rebot", "-no-reboot");
 	refused("-kernel k -netdev user", "-net");
+	refused("-kernel k -mon x", "-monitor");
 	refused("-kernel k ---m 5", "---m");
 	refused("-kernel k disk.img", "disk.img");
 	refused("-kernel", "requires an argument");
