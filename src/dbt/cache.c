@@ -152,6 +152,18 @@ const struct mark *cache_mark(const struct block *b, u64 host_pc)
 	return &m[lo];
 }
 
+const struct mark *cache_stub_mark(u64 host_pc)
+{
+	u32 off = (u32)(host_pc - CODE_RX_HVA);
+
+	if (host_pc < CODE_RX_HVA + cache->lookup_user || off >= cache->code_start)
+		return NULL;
+	for (u32 i = cache->n_stub_marks; i-- > 0;)
+		if (cache->stub_mark[i].off <= off)
+			return &cache->stub_mark[i];
+	return NULL;
+}
+
 static void patch_rel32(u32 at, u32 target)
 {
 	i32 rel = (i32)(target - (at + 4));

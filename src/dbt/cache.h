@@ -16,6 +16,8 @@ enum mark_kind {
 	MARK_BOUNDARY, /* exact guest state at guest offset goff */
 	MARK_RESTART,  /* undo (unspill) to get the exact state at goff */
 	MARK_DONE,     /* the instruction is done but for unspilling; then goff, the next one */
+	MARK_TARGET,   /* a branch is done but for unspilling; the next RIP is in host RAX */
+	MARK_BRANCH,   /* a branch is done; at a jump that its exit record says the target of */
 	MARK_STEP,     /* neither: run on, instruction by instruction, to a boundary */
 	MARK_EXIT,     /* on the way out to the engine, which will look at pending events */
 };
@@ -91,6 +93,8 @@ struct cache {
 	u64 flushes;
 	u64 vectors; /* CR0.EM, CR4.OSFXSR, OSXSAVE and XCR0 that translations rest on */
 	u8 table_mode[2]; /* block mode and flavour << 4 that the kernel and user tables hold */
+	struct mark stub_mark[40]; /* back-map of the lookup stubs; off from the cache's start */
+	u32 n_stub_marks;
 	/* Entry points of the common stubs. */
 	u32 exit_user, exit_kernel, enter_tail, lookup_user, lookup_kernel;
 	u32 hash[HASH_SIZE], gva_hash[HASH_SIZE], page0_hash[HASH_SIZE], page1_hash[HASH_SIZE];
@@ -110,6 +114,7 @@ void cache_flush(void);
 u32 cache_find(u64 gva, u64 gpa, u64 page1, u8 flavour, u8 mode);
 void cache_insert(u32 id); /* block filled in: link into the hashes, trace its pages */
 struct block *cache_block_at(u64 host_pc); /* NULL if host_pc is not in a block */
+const struct mark *cache_stub_mark(u64 host_pc); /* NULL: not in a lookup stub */
 const struct mark *cache_mark(const struct block *b, u64 host_pc);
 void cache_chain(u32 exit_id, u32 block);
 void cache_drop(u32 block);

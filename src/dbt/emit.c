@@ -369,14 +369,25 @@ static u32 emit_enter_tail(struct emit *e)
 	return at;
 }
 
+static void stub_mark(struct emit *e, enum mark_kind kind, u16 spill)
+{
+	sb_assert(cache->n_stub_marks < ARRAY_LEN(cache->stub_mark));
+	cache->stub_mark[cache->n_stub_marks++] = (struct mark){ .off = e->off, .spill = spill, .kind = kind };
+}
+
+#define R(r) (1u << (r))
+
 /* In: RAX = guest target, EBX = id of the exit to take if the lookup table lacks it, the
  * guest's RAX and RBX spilled. Changes no flags: the comparison is LEA and JRCXZ. */
 static u32 emit_lookup_stub(struct emit *e, u8 flavour, u64 table, u32 exit_stub)
 {
-	u32 at = e->off;
+	u32 at = e->off, miss;
 
+	stub_mark(e, MARK_TARGET, R(RAX) | R(RBX));
 	emit_store_abs(e, RCX, spill_slot(flavour, RCX));
+	stub_mark(e, MARK_TARGET, R(RAX) | R(RBX) | R(RCX));
 	emit_store_abs(e, RDX, spill_slot(flavour, RDX));
+	stub_mark(e, MARK_TARGET, R(RAX) | R(RBX) | R(RCX) | R(RDX));
 	EMIT(e, 0x0f, 0xb7, 0xc8); /* movzx ecx, ax */
 	emit_lea_abs(e, RDX, table);
 	EMIT(e, 0x48, 0x8d, 0x14, 0xca); /* lea rdx, [rdx+rcx*8] */
@@ -384,7 +395,8 @@ static u32 emit_lookup_stub(struct emit *e, u8 flavour, u64 table, u32 exit_stub
 	EMIT(e, 0x48, 0x8b, 0x0a);       /* mov rcx, [rdx] */
 	EMIT(e, 0x48, 0x8d, 0x0c, 0x01); /* lea rcx, [rcx+rax] */
 	EMIT(e, 0xe3, 0x23);             /* jrcxz hit */
-	u32 miss = e->off;
+	miss = e->off;
+	stub_mark(e, MARK_EXIT, 0);
 	emit_store_abs(e, RAX, spill_slot(flavour, 16));
 	emit_load_abs(e, RCX, spill_slot(flavour, RCX));
 	emit_load_abs(e, RDX, spill_slot(flavour, RDX));
@@ -392,11 +404,18 @@ static u32 emit_lookup_stub(struct emit *e, u8 flavour, u64 table, u32 exit_stub
 	emit_load_abs(e, RBX, spill_slot(flavour, RBX));
 	emit_jmp(e, exit_stub);
 	sb_assert(e->off - miss == 0x23);
+	stub_mark(e, MARK_TARGET, R(RAX) | R(RBX) | R(RCX) | R(RDX));
 	EMIT(e, 0x48, 0x8b, 0x52, 0x08); /* mov rdx, [rdx+8] */
 	emit_store_abs(e, RDX, spill_slot(flavour, 16));
-	for (unsigned r = RAX; r <= RBX; r++)
-		emit_load_abs(e, r, spill_slot(flavour, r));
-	EMIT(e, 0xff, 0x25);
+	emit_load_abs(e, RDX, spill_slot(flavour, RDX));
+	stub_mark(e, MARK_TARGET, R(RAX) | R(RBX) | R(RCX));
+	emit_load_abs(e, RCX, spill_slot(flavour, RCX));
+	stub_mark(e, MARK_TARGET, R(RAX) | R(RBX));
+	emit_load_abs(e, RBX, spill_slot(flavour, RBX));
+	stub_mark(e, MARK_TARGET, R(RAX));
+	emit_load_abs(e, RAX, spill_slot(flavour, RAX));
+	stub_mark(e, MARK_BRANCH, 0);
+	EMIT(e, 0xff, 0x25); /* jmp [rip + slot 16] */
 	emit_u32(e, (u32)(spill_slot(flavour, 16) - (CODE_RX_HVA + e->off + 4)));
 	return at;
 }
@@ -404,6 +423,8 @@ static u32 emit_lookup_stub(struct emit *e, u8 flavour, u64 table, u32 exit_stub
 void emit_stubs(void)
 {
 	struct emit e = { .off = 64 };
+
+	cache->n_stub_marks = 0;
 
 	cache->exit_user = emit_exit_stub(&e, FLAVOUR_USER);
 	cache->exit_kernel = emit_exit_stub(&e, FLAVOUR_KHIGH);

@@ -129,9 +129,9 @@ static bool fetch_page(struct vcpu *v, u64 rip, u64 *gpa)
 	return true;
 }
 
-u32 engine_find_block(struct vcpu *v)
+u32 engine_find_block(struct vcpu *v, bool single)
 {
-	u8 flavour = engine_flavour(v), mode = engine_mode(v);
+	u8 flavour = engine_flavour(v), mode = engine_mode(v) | (single ? MODE_STEP : 0);
 	u64 gpa, page1, next = (v->rip & PAGE_MASK) + PAGE_SIZE;
 	u32 id;
 
@@ -155,18 +155,18 @@ u32 engine_find_block(struct vcpu *v)
 }
 
 /* --- entry ------------------------------------------------------------------------------------ */
-static void enter(struct vcpu *v, u64 host_pc, u8 flavour, u32 pkru, bool step, bool inside)
+static void enter(struct vcpu *v, u64 host_pc, u8 flavour, u32 pkru, bool inside)
 {
 	u64 *slots = (u64 *)HOT_USER_SPILL_HVA;
 	u64 id;
 
 	load_segment_bases(v, flavour);
 	engine.flavour = flavour;
-	engine.stepping = step;
+	engine.stepping = false;
 	engine.boundaries = 0;
 	v->enter_pkru = pkru;
 	v->enter_rsp = v->gpr[RSP] + (flavour == FLAVOUR_KHIGH ? engine.fold : 0);
-	v->enter_flags = (v->rflags & FL_HOST) | 0x202 | (step ? FL_TF : 0);
+	v->enter_flags = (v->rflags & FL_HOST) | 0x202;
 	if (v->cpl == 3 && (v->cr0 & CR0_AM))
 		v->enter_flags |= v->rflags & FL_AC;
 	slots[RAX] = v->gpr[RAX];
@@ -290,8 +290,9 @@ static void become_view(struct vcpu *v, u8 flavour)
 		table_flush(false); /* the low half means something else in each view */
 }
 
-/* Where to enter: from the lookup table, else by walking and translating. 0: try again. */
-static u64 find_entry(struct vcpu *v, u8 flavour)
+/* Where to enter: from the lookup table, else by walking and translating. single: a block
+ * of one instruction. 0: try again. */
+static u64 find_entry(struct vcpu *v, u8 flavour, bool single)
 {
 	bool user = v->cpl == 3;
 	u8 mode = engine_mode(v);
@@ -302,8 +303,8 @@ static u64 find_entry(struct vcpu *v, u8 flavour)
 		cache_drop_vector_blocks();
 		cache->vectors = vectors;
 	}
-	if (flavour == FLAVOUR_SOFT || (mode & MODE_STEP)) {
-		id = engine_find_block(v);
+	if (flavour == FLAVOUR_SOFT || (mode & MODE_STEP) || single) {
+		id = engine_find_block(v, single);
 	} else {
 		/* One table serves one kind of code at a time: a hit enters without checks. */
 		u8 kind = mode | flavour << 4;
@@ -314,7 +315,7 @@ static u64 find_entry(struct vcpu *v, u8 flavour)
 		pc = table_get(user, v->rip);
 		if (pc)
 			return pc;
-		id = engine_find_block(v);
+		id = engine_find_block(v, false);
 	}
 	return id ? CODE_RX_HVA + cache->block[id].code_off : 0;
 }
@@ -331,7 +332,7 @@ static void run_once(struct vcpu *v, struct machine *m, u64 *resume)
 	if (v->irq_waiting | v->nmi_pending) {
 		u64 before = v->rip;
 		step = take_interrupt(v, m, shadow);
-		if (v->rip != before)
+		if (v->rip != before || step)
 			*resume = 0;
 	}
 	check_shutdown(v, m);
@@ -348,7 +349,7 @@ static void run_once(struct vcpu *v, struct machine *m, u64 *resume)
 		become_view(v, flavour);
 		if (v->event_pending)
 			return;
-		pc = find_entry(v, flavour);
+		pc = find_entry(v, flavour, step);
 		if (!pc)
 			return;
 		if (log_on(LOG_CPU))
@@ -358,7 +359,7 @@ static void run_once(struct vcpu *v, struct machine *m, u64 *resume)
 		*resume = 0;
 	}
 	v->shadow_rip = shadow ? v->rip : ~0UL;
-	enter(v, pc, flavour, engine.pkru[flavour], step, false);
+	enter(v, pc, flavour, engine.pkru[flavour], false);
 }
 
 /* Inside an instruction (soft operand): enter at once, with the rights to use the pointer. */
@@ -366,7 +367,7 @@ static void run_inside(struct vcpu *v, u64 pc)
 {
 	u8 rights = engine.flavour == FLAVOUR_USER ? FLAVOUR_SOFT : engine.flavour;
 
-	enter(v, pc, engine.flavour, engine.pkru[rights], false, true);
+	enter(v, pc, engine.flavour, engine.pkru[rights], true);
 }
 
 /* RFLAGS.TF was set when an instruction began (its block is MODE_STEP, so every exit ends

@@ -17,7 +17,7 @@ struct engine {
 	u32 pkru[4];             /* by flavour */
 	u64 armed;               /* deadline that this view's host timer is armed for */
 	u64 fold;
-	bool stepping;           /* TF is set while guest code runs, see fault.c */
+	bool stepping;           /* TF is set in the host context, see fault.c */
 	unsigned boundaries;     /* instruction boundaries seen since stepping began */
 	u8 flavour;              /* of the code that runs or ran last */
 	enum soft_after after;
@@ -41,7 +41,9 @@ extern const u8 engine_xrstor_insn[], engine_xrstor_fixup[];
 enum after_exit { GO_DISPATCH, GO_RESUME, GO_INSIDE };
 /* Handles the exit recorded in v->exit_id. */
 enum after_exit exit_handle(struct vcpu *v, u64 *host_pc);
-u32 engine_find_block(struct vcpu *v); /* 0: an exception has been delivered instead */
+/* The block at v->rip, translated if need be; single: of one instruction only. 0: an
+ * exception has been delivered instead. */
+u32 engine_find_block(struct vcpu *v, bool single);
 u8 engine_flavour(const struct vcpu *v);
 u8 engine_mode(const struct vcpu *v);
 

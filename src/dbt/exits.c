@@ -226,7 +226,7 @@ static enum after_exit chain(struct vcpu *v, u32 id)
 	v->insn_done = 1;
 	if (!x->patch_off || cache->block[from].dead || v->event_pending)
 		return GO_DISPATCH;
-	to = engine_find_block(v);
+	to = engine_find_block(v, false);
 	if (!to || cache->flushes != flushes || cache->block[from].dead)
 		return GO_DISPATCH;
 	if (cache->block[to].flavour == cache->block[from].flavour &&

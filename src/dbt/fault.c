@@ -18,6 +18,7 @@ static const u8 greg_of[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG
 
 #define GREG(uc, r) ((uc)->uc_mcontext.gregs[r])
 
+static bool canonical(u64 a) { return (u64)((i64)(a << 16) >> 16) == a; }
 static bool in_cache(u64 pc) { return pc >= CODE_RX_HVA && pc < CODE_RX_HVA + CODE_SIZE; }
 
 static bool in_entry(u64 pc)
@@ -35,19 +36,24 @@ static void set_step(ucontext_t *uc, bool on)
 }
 
 /* The guest state that host context and mark stand for. */
-static void store_state(struct vcpu *v, const ucontext_t *uc, const struct block *b, const struct mark *m)
+static void store_regs(struct vcpu *v, const ucontext_t *uc, u8 flavour, const struct mark *m)
 {
 	for (unsigned r = 0; r < 16; r++) {
 		if (m->spill & (1u << r))
-			v->gpr[r] = *(u64 *)spill_slot(b->flavour, r);
+			v->gpr[r] = *(u64 *)spill_slot(flavour, r);
 		else
 			v->gpr[r] = GREG(uc, greg_of[r]);
 	}
 	if (m->flags & MARK_PUSHED)
 		v->gpr[RSP] += 8;
-	if (b->flavour == FLAVOUR_KHIGH)
+	if (flavour == FLAVOUR_KHIGH)
 		v->gpr[RSP] -= engine.fold;
 	v->rflags = (v->rflags & ~(u64)FL_HOST) | (GREG(uc, REG_EFL) & FL_HOST);
+}
+
+static void store_state(struct vcpu *v, const ucontext_t *uc, const struct block *b, const struct mark *m)
+{
+	store_regs(v, uc, b->flavour, m);
 	v->rip = b->gva + m->goff;
 	if (b->mode & (MODE_CODE32 | MODE_CODE16))
 		v->rip = (u32)v->rip;
@@ -65,48 +71,96 @@ static void land(ucontext_t *uc, u64 exit_id)
 }
 
 /* --- asynchronous signals ------------------------------------------------------------------ */
-/* At some host PC with an event waiting: leave now, step on, or let the exit happen. */
+/* In a lookup stub: the branch is done, its target in RAX or about to be jumped to. */
+static bool land_from_stub(struct vcpu *v, ucontext_t *uc, const struct mark *m, u8 flavour)
+{
+	u64 rip = GREG(uc, REG_RAX);
+
+	if (m->kind == MARK_BRANCH) {
+		const struct block *to = cache_block_at(*(u64 *)spill_slot(flavour, 16));
+		if (!to)
+			return false;
+		rip = to->gva;
+	}
+	store_regs(v, uc, flavour, m);
+	v->rip = rip;
+	return true;
+}
+
+static bool branch_target(const struct block *b, u64 pc, u64 *rip)
+{
+	for (u32 e = b->exits; e < b->exits + b->n_exits; e++) {
+		const struct exit_rec *x = &cache->exit[e];
+		if (x->kind == EXIT_CHAIN && CODE_RX_HVA + x->stub_off == pc + 5) {
+			*rip = x->target;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Leaves at this PC of a block if the mark allows it. False: step on. */
+static bool land_from_block(struct vcpu *v, ucontext_t *uc, const struct block *b, const struct mark *m)
+{
+	u64 rip = b->gva + m->goff;
+
+	switch (m->kind) {
+	case MARK_BOUNDARY:
+		engine.boundaries++;
+		if (v->shadow_rip == rip && engine.boundaries < 2)
+			return false;
+		break;
+	case MARK_RESTART:
+		if (m->flags & MARK_SOFT)
+			return false; /* device registers may have been read: finish it */
+		break;
+	case MARK_DONE:
+		break;
+	case MARK_TARGET:
+		rip = GREG(uc, REG_RAX);
+		break;
+	case MARK_BRANCH:
+		if (!branch_target(b, GREG(uc, REG_RIP), &rip))
+			return false;
+		break;
+	default:
+		return false;
+	}
+	store_state(v, uc, b, m);
+	v->rip = rip;
+	return true;
+}
+
+/* At some host PC with an event waiting: leave now, step on, or let the exit happen. A
+ * non-canonical branch target must still fault at its branch: step on into the exit. */
 static void seek_boundary(ucontext_t *uc)
 {
 	struct vcpu *v = VCPU;
 	u64 pc = GREG(uc, REG_RIP), off = pc - CODE_RX_HVA;
-	const struct block *b;
-	const struct mark *m;
+	const struct block *b = cache_block_at(pc);
+	const struct mark *m = b ? cache_mark(b, pc) : in_cache(pc) ? cache_stub_mark(pc) : NULL;
+	u8 flavour = off < cache->lookup_kernel ? FLAVOUR_USER : FLAVOUR_KHIGH;
+	bool landed = false;
 
-	if (!in_cache(pc)) {
-		set_step(uc, in_entry(pc));
+	if (!m) {
+		/* The exit stubs lead to the engine, the entry path to a block. */
+		set_step(uc, in_entry(pc) || (in_cache(pc) && off >= cache->enter_tail));
 		return;
 	}
-	b = cache_block_at(pc);
-	if (!b) {
-		/* The exit stubs lead to the engine; the entry and lookup stubs to a block. */
-		set_step(uc, off >= cache->enter_tail);
-		return;
-	}
-	m = cache_mark(b, pc);
-	switch (m->kind) {
-	case MARK_BOUNDARY:
-		engine.boundaries++;
-		if (v->shadow_rip == b->gva + m->goff && engine.boundaries < 2)
-			break;
-		store_state(v, uc, b, m);
-		land(uc, EXIT_ID_ASYNC);
-		return;
-	case MARK_RESTART:
-		if (m->flags & MARK_SOFT)
-			break; /* device registers may have been read: finish it */
-		/* fall through */
-	case MARK_DONE:
-		store_state(v, uc, b, m);
-		land(uc, EXIT_ID_ASYNC);
-		return;
-	case MARK_EXIT:
+	if (m->kind == MARK_EXIT) {
 		set_step(uc, false);
 		return;
-	default:
-		break;
 	}
-	set_step(uc, true);
+	if (m->kind == MARK_TARGET && !canonical(GREG(uc, REG_RAX)))
+		landed = false;
+	else if (b)
+		landed = land_from_block(v, uc, b, m);
+	else
+		landed = land_from_stub(v, uc, m, engine.flavour == FLAVOUR_KLOW ? FLAVOUR_KLOW : flavour);
+	if (landed)
+		land(uc, EXIT_ID_ASYNC);
+	else
+		set_step(uc, true);
 }
 
 void fault_async(ucontext_t *uc)

@@ -104,10 +104,14 @@ static void emit_lookup(struct tr *t, i32 undo)
 	u32 id = new_exit(t, EXIT_INDIRECT);
 
 	cache->exit[id].undo = undo;
-	emit_store_abs(&t->e, RBX, spill_slot(t->b->flavour, RBX));
+	t->e.spilled = 1u << RAX;
+	emit_mark(&t->e, MARK_TARGET);
+	emit_spill(&t->e, RBX);
+	emit_mark(&t->e, MARK_TARGET);
 	emit_u8(&t->e, 0xbb); /* mov ebx, imm32 */
 	emit_u32(&t->e, id);
 	emit_jmp(&t->e, t->b->flavour == FLAVOUR_USER ? cache->lookup_user : cache->lookup_kernel);
+	t->e.spilled = 0;
 }
 
 static bool has_lookup(const struct tr *t)
@@ -122,6 +126,9 @@ static void branch_to(struct tr *t, u64 target, u32 patch_off, enum mark_kind ki
 	struct emit *e = &t->e;
 	bool chain = may_chain(t, target);
 
+	/* Only the jump itself can be looked up by its exit record. */
+	if (!chain && kind == MARK_BRANCH)
+		kind = MARK_STEP;
 	if (chain || !has_lookup(t)) {
 		u32 id = new_exit(t, EXIT_CHAIN);
 		struct exit_rec *x = &cache->exit[id];
@@ -652,14 +659,12 @@ static void translate_call(struct tr *t)
 	}
 	emit_mark(&t->e, MARK_BOUNDARY);
 	emit_push_return(t);
-	branch_to(t, t->in.imm, 0, MARK_STEP);
+	branch_to(t, t->in.imm, 0, MARK_BRANCH);
 }
 
 static void leave_by_lookup(struct tr *t, i32 undo)
 {
-	emit_mark(&t->e, MARK_STEP);
 	emit_lookup(t, undo);
-	t->e.spilled = 0;
 	t->end = true;
 }
 
@@ -743,7 +748,7 @@ static void translate_loop(struct tr *t)
 	e->goff += t->in.len;
 	emit_mark(e, MARK_BOUNDARY);
 	not_taken = emit_jmp(e, e->off);
-	branch_to(t, t->in.imm, 0, MARK_STEP);
+	branch_to(t, t->in.imm, 0, MARK_BRANCH);
 	emit_patch_here(e, not_taken);
 	branch_to(t, t->next_rip, 0, MARK_BOUNDARY);
 	t->end = true;
@@ -882,7 +887,7 @@ static void trace_out_asm(const struct block *b)
 {
 	char text[160];
 	u64 pc = CODE_RX_HVA + b->code_off, end = pc + b->code_len;
-	static const char *const kinds[] = { "boundary", "restart", "done", "step", "exit" };
+	static const char *const kinds[] = { "boundary", "restart", "done", "target", "branch", "step", "exit" };
 
 	log_printf("OUT: block %lx, %u bytes\n", b->gva, b->code_len);
 	while (pc < end) {

@@ -182,7 +182,7 @@ static enum loop_end machine_stopped(struct monitor *m, u32 why, int *exit_code)
 	*exit_code = 0;
 	switch (why) {
 	case STOP_DEBUG_EXIT:
-		*exit_code = (int)((code << 1 | 1) & 0xff);
+		*exit_code = (int)(code & 0xff);
 		return LOOP_EXIT;
 	case STOP_RESET:
 		return m->opt.no_reboot ? LOOP_EXIT : LOOP_RESET;

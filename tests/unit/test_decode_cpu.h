@@ -37,7 +37,7 @@ struct cpu_state {
 	u64 gpr[16], rflags, rip; /* numbered as in encodings */
 };
 
-struct cpu_result {
+struct outcome {
 	struct cpu_state s;
 	int sig;
 	u64 trap, err, addr;
@@ -47,7 +47,7 @@ struct cpu_result {
 
 struct cpu_state cpu_in;
 u64 cpu_host_rsp, cpu_mask;
-static struct cpu_result cpu_out;
+static struct outcome cpu_out;
 u8 *cpu_template;
 static unsigned cpu_k_offset;
 extern char cpu_resume[];
@@ -171,7 +171,7 @@ static void cpu_default_regs(void)
 }
 
 /* Runs the first n bytes, with nothing fetchable behind them. */
-static const struct cpu_result *cpu_run(const u8 *bytes, unsigned n)
+static const struct outcome *cpu_run(const u8 *bytes, unsigned n)
 {
 	cpu_in.rip = CODE_END - n;
 	memcpy((void *)cpu_in.rip, bytes, n);
@@ -179,13 +179,13 @@ static const struct cpu_result *cpu_run(const u8 *bytes, unsigned n)
 	return &cpu_out;
 }
 
-static bool cpu_fetch_fault(const struct cpu_result *r, unsigned n)
+static bool cpu_fetch_fault(const struct outcome *r, unsigned n)
 {
 	return r->trap == TRAP_PF && r->s.rip == CODE_END - n && r->addr == CODE_END;
 }
 
 /* Fault of the data access in [from, from + 0x1000). */
-static bool cpu_data_fault(const struct cpu_result *r, u64 from)
+static bool cpu_data_fault(const struct outcome *r, u64 from)
 {
 	return r->trap == TRAP_PF && r->addr >= from && r->addr < from + 0x1000 &&
 	       r->s.rip >= CODE_PAGE && r->s.rip < CODE_END;
