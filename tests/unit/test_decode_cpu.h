@@ -29,7 +29,7 @@
 #define DATA_RO (DATA + 0xaa40)   /* in the read-only part */
 #define DATA_RW (DATA + 0x3a40)
 #define DATA_TOP (DATA + 0xc000)
-#define STACK (DATA + 0x1a00)
+#define STACK (DATA + 0x1a5a)
 
 enum { TRAP_DE = 0, TRAP_UD = 6, TRAP_GP = 13, TRAP_PF = 14 };
 
@@ -165,7 +165,7 @@ static void cpu_open(void)
 static void cpu_default_regs(void)
 {
 	for (int i = 0; i < 16; i++)
-		cpu_in.gpr[i] = 0x5a5a5a5a5a5a5a00UL + i * 8 + 1;
+		cpu_in.gpr[i] = 0x5a5a5a5a5a5a5a00UL + i * 2 + 1;
 	cpu_in.gpr[RSP] = STACK;
 	cpu_in.rflags = 0x202;
 }
@@ -174,6 +174,7 @@ static void cpu_default_regs(void)
 static const struct outcome *cpu_run(const u8 *bytes, unsigned n)
 {
 	cpu_in.rip = CODE_END - n;
+	memset((void *)(CODE_END - 256), 0xcc, 256); /* for jumps backwards */
 	memcpy((void *)cpu_in.rip, bytes, n);
 	cpu_enter();
 	return &cpu_out;
@@ -260,7 +261,7 @@ static void in_child(void (*body)(void))
 		print_message("\n");
 	}
 	if (found->used)
-		print_message("%s", found->text);
+		fwrite(found->text, 1, found->used, stdout);
 	print_message("%u instructions, %u findings\n", found->runs, found->count);
 	assert_int_equal(status, 0);
 	assert_int_equal(found->count, 0);

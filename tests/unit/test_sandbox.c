@@ -163,7 +163,7 @@ static void run_echo(void)
 		VCPU->event_pending = 0;
 		while (ring_get(&m->rx, &c)) {
 			if (c == 'q')
-				machine_request_stop(m, STOP_DEBUG_EXIT, 3);
+				machine_request_stop(m, STOP_DEBUG_EXIT, 7);
 			ring_put(&m->tx, c);
 		}
 		view_notify_monitor();
