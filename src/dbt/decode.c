@@ -2,12 +2,14 @@
  * registers it names; a small layout parser of our own says where prefixes, opcode,
  * ModRM, SIB, displacement and immediate are, because re-encoding needs the bytes.
  *
- * Known errors of Capstone 4.0.2 are corrected here (RDPID, UD0/UD1, VNNI, store
- * operands reported as reads); the reference is SDM vol. 2 appendix A. */
+ * Known errors of Capstone 4.0.2 are corrected here (RDPID, UD0/UD1, x87 and store
+ * operands); vector.c knows vector operands, and VEX and EVEX altogether. The reference is
+ * SDM vol. 2 appendix A. XOP is refused. */
 #include <capstone/capstone.h>
 #include <string.h>
 #include "decode.h"
 #include "shadowbox/log.h"
+#include "vector.h"
 
 static csh handle[3]; /* 16, 32, 64 */
 static cs_insn *scratch_insn;
@@ -37,10 +39,7 @@ static const u16 reads_first_operand[] = {
 };
 /* Sizes that Capstone leaves out or gets wrong. */
 static const struct { u16 id; u16 size; } mem_size_fix[] = {
-	{ X86_INS_FXSAVE, 0 }, { X86_INS_FXSAVE64, 0 }, { X86_INS_CMPXCHG16B, 16 },
-	{ X86_INS_CMPXCHG8B, 8 }, { X86_INS_FLDENV, 28 }, { X86_INS_FNSTENV, 28 },
-	{ X86_INS_FLDCW, 2 }, { X86_INS_FNSTCW, 2 }, { X86_INS_FNSTSW, 2 },
-	{ X86_INS_LDMXCSR, 4 }, { X86_INS_STMXCSR, 4 }, { X86_INS_FBLD, 10 }, { X86_INS_FBSTP, 10 },
+	{ X86_INS_CMPXCHG16B, 16 }, { X86_INS_CMPXCHG8B, 8 }, { X86_INS_LDMXCSR, 4 }, { X86_INS_STMXCSR, 4 },
 };
 
 /* The library builds indexes on first use, with allocation and system calls that a view
@@ -275,6 +274,14 @@ static void parse_mem(struct insn *in, struct cursor *c)
 	c->pos += in->disp_len;
 }
 
+static i64 signed_at(const u8 *b, unsigned n)
+{
+	u64 v = 0;
+
+	memcpy(&v, b, n);
+	return (i64)(v << (64 - n * 8)) >> (64 - n * 8);
+}
+
 /* Fills the layout fields; off_imm is where displacement ends. */
 static void parse_layout(struct insn *in, const u8 *b, unsigned n)
 {
@@ -308,6 +315,8 @@ static void parse_layout(struct insn *in, const u8 *b, unsigned n)
 			c.pos += in->disp_len;
 		}
 	}
+	if (in->disp_len && c.pos <= n)
+		in->disp = signed_at(b + c.pos - in->disp_len, in->disp_len);
 	/* Bytes missing: no length can be told. */
 	in->off_imm = c.pos > n || (in->has_modrm && in->off_modrm >= n) ? 0xff : c.pos;
 }
@@ -358,6 +367,8 @@ static unsigned imm_size(const struct insn *in)
 		return in->map == 3;
 	if (!in->vex && op >= 0x80 && op <= 0x8f)
 		return in->code_size == 64 ? 4 : in->opsize == 2 ? 2 : 4;
+	if (!in->vex && op == 0x78) /* EXTRQ, INSERTQ */
+		return in->opsize == 2 || in->rep == 0xf2 ? 2 : 0;
 	if (!in->vex && (op == 0xa4 || op == 0xac || op == 0xba || op == 0x0f))
 		return 1;
 	return (op >= 0x70 && op <= 0x73) || op == 0xc2 || (op >= 0xc4 && op <= 0xc6);
@@ -369,12 +380,32 @@ static bool is_rsp(x86_reg r)
 	return r == X86_REG_RSP || r == X86_REG_ESP || r == X86_REG_SP || r == X86_REG_SPL;
 }
 
+static bool is_x87(const struct insn *in)
+{
+	return !in->vex && in->map == 0 && in->opcode >= 0xd8 && in->opcode <= 0xdf;
+}
+
+/* Memory operands of D8-DF by ModRM.reg: size, and a bit for each that is written. */
+static void fill_x87_mem(struct insn *in)
+{
+	static const u8 size[8][8] = {
+		{ 4, 4, 4, 4, 4, 4, 4, 4 }, { 4, 4, 4, 4, 28, 2, 28, 2 }, { 4, 4, 4, 4, 4, 4, 4, 4 },
+		{ 4, 4, 4, 4, 4, 10, 4, 10 }, { 8, 8, 8, 8, 8, 8, 8, 8 }, { 8, 8, 8, 8, 108, 2, 108, 2 },
+		{ 2, 2, 2, 2, 2, 2, 2, 2 }, { 2, 2, 2, 2, 10, 8, 10, 8 },
+	};
+	static const u8 written[8] = { 0, 0xcc, 0, 0x8e, 0, 0xce, 0, 0xce };
+	unsigned reg = (in->modrm >> 3) & 7;
+
+	in->mem_size = size[in->opcode & 7][reg];
+	in->mem_access = (written[in->opcode & 7] >> reg & 1) ? ACC_WRITE : ACC_READ;
+	if (in->mem_size >= 28 && in->opsize == 2)
+		in->mem_size -= 14; /* 16-bit environment */
+}
+
 static void fill_mem_operand(struct insn *in, const cs_x86 *x, const cs_x86_op *op, int index)
 {
-	in->disp = op->mem.disp;
 	in->mem_size = op->size;
 	in->mem_access = op->access & (CS_AC_READ | CS_AC_WRITE);
-	in->vsib = (op->mem.index >= X86_REG_XMM0 && op->mem.index <= X86_REG_ZMM31);
 	if (index == 0) {
 		bool reads_only = false;
 		for (size_t i = 0; i < ARRAY_LEN(reads_first_operand); i++)
@@ -391,6 +422,21 @@ static void fill_mem_operand(struct insn *in, const cs_x86 *x, const cs_x86_op *
 	for (size_t i = 0; i < ARRAY_LEN(mem_size_fix); i++)
 		if (mem_size_fix[i].id == in->cs_id && mem_size_fix[i].size)
 			in->mem_size = mem_size_fix[i].size;
+	if (is_x87(in))
+		fill_x87_mem(in);
+	else if (in->map == 1 && in->opcode == 0xae && (in->modrm & 0x38) == 0)
+		in->mem_size = 0, in->mem_access = ACC_READ | ACC_WRITE; /* FXSAVE, 512 bytes, leaves some alone */
+	else if (in->map == 1 && in->opcode == 0xae && (in->modrm & 0x38) == 8)
+		in->mem_size = 0; /* FXRSTOR */
+	else if (in->map == 0 && in->opcode == 0x63 && in->opsize == 2)
+		in->mem_size = 2; /* MOVSXD without extension */
+	else if ((in->map == 1 && (in->opcode & 0xf0) == 0x90) || in->cs_id == X86_INS_STMXCSR ||
+		 (in->map == 2 && in->opcode == 0xf1 && in->rep != 0xf2))
+		in->mem_access = ACC_WRITE; /* SETcc, STMXCSR, MOVBE */
+	if (in->map == 2 && (in->opcode == 0xf0 || in->opcode == 0xf1)) /* MOVBE, CRC32 */
+		in->mem_size = in->opcode == 0xf0 && in->rep == 0xf2 ? 1 : in->opsize;
+	else if (in->map == 2 && in->opcode == 0xf6) /* ADCX, ADOX: 66 is part of the opcode */
+		in->mem_size = in->opsize == 8 ? 8 : 4;
 	/* BT, BTS, BTR, BTC with a register bit offset address a bit string. */
 	in->bit_string = in->map == 1 && !in->vex && (in->opcode & 0xe7) == 0xa3;
 }
@@ -438,19 +484,16 @@ static bool is_string_opcode(const struct insn *in)
 					    (in->opcode >= 0xaa && in->opcode <= 0xaf));
 }
 
-static bool in_fpu_group(const struct insn *in, const cs_insn *ci)
+/* FXSAVE, FXRSTOR, LDMXCSR, STMXCSR, EMMS */
+static bool is_fxsave_group(const struct insn *in)
 {
-	const cs_detail *d = ci->detail;
+	return !in->vex && in->map == 1 &&
+	       (in->opcode == 0x77 || (in->opcode == 0xae && in->has_mem && (in->modrm & 0x38) <= 0x18 && !in->rep));
+}
 
-	if (in->vex && in->map != 2)
-		return true;
-	for (int i = 0; i < d->groups_count; i++) {
-		u8 g = d->groups[i];
-		if (g == X86_GRP_FPU || g == X86_GRP_MMX || (g >= X86_GRP_SSE1 && g <= X86_GRP_SSSE3) ||
-		    (g >= X86_GRP_AVX && g <= X86_GRP_AVX512) || g == X86_GRP_FMA || g == X86_GRP_AES)
-			return true;
-	}
-	return in->map == 0 && in->opcode >= 0xd8 && in->opcode <= 0xdf;
+static bool names_segment(const struct insn *in)
+{
+	return in->map == 0 && (in->opcode == 0x8c || in->opcode == 0x8e);
 }
 
 /* Ops that are known by opcode better than by the decoder's id. */
@@ -465,10 +508,8 @@ static void classify_by_opcode(struct insn *in)
 			in->op = OP_JMP_IND;
 		else if (op == 0xff && in->op == OP_CALL)
 			in->op = OP_CALL_IND;
-		else if (op == 0x8e)
-			in->op = OP_MOV_TO_SEG;
-		else if (op == 0x8c)
-			in->op = OP_MOV_FROM_SEG;
+		else if (names_segment(in))
+			in->op = op == 0x8e ? OP_MOV_TO_SEG : OP_MOV_FROM_SEG;
 		else if (op == 0x06 || op == 0x0e || op == 0x16 || op == 0x1e)
 			in->op = OP_PUSH_SEG;
 		else if (op == 0x07 || op == 0x17 || op == 0x1f)
@@ -479,6 +520,8 @@ static void classify_by_opcode(struct insn *in)
 			in->cond = op & 3;
 		else if (op == 0xf1)
 			in->op = OP_INT1;
+		else if (op == 0x8f && (in->modrm & 0x38))
+			in->op = OP_REFUSE; /* the library's XOP */
 	} else if (in->map == 1) {
 		if (in->op == OP_JCC)
 			in->cond = op & 15;
@@ -492,11 +535,16 @@ static void classify_by_opcode(struct insn *in)
 			in->op = OP_UD;
 		else if (op == 0xc7 && in->rep == 0xf3 && (in->modrm & 0xf8) == 0xf8)
 			in->op = OP_RDPID;
+		else if ((op == 0xae && in->modrm >= 0xe8 && (in->rep || in->opsize == 2)) ||
+			 (op == 0xc7 && (in->modrm & 0xf8) == 0xf0 && in->rep))
+			in->op = OP_REFUSE; /* INCSSP, UMWAIT, SENDUIPI, which the library takes for fences and RDRAND */
 		else if (op == 0x01 && in->modrm == 0xee)
 			in->op = OP_RDPKRU;
 		else if (op == 0x01 && in->modrm == 0xef)
 			in->op = OP_WRPKRU;
 	}
+	if (names_segment(in))
+		in->reg &= 7;
 	if (in->op == OP_PUSH_SEG || in->op == OP_POP_SEG)
 		in->reg = in->map == 1 ? (op >= 0xa8 ? SEG_GS : SEG_FS) : (op >> 3) & 3;
 	if ((in->op == OP_MOVS || in->op == OP_CMPS) && !is_string_opcode(in))
@@ -507,13 +555,13 @@ static void classify_by_opcode(struct insn *in)
 static void fix_opsize(struct insn *in)
 {
 	u8 op = in->opcode;
+	bool branch = in->op == OP_CALL || in->op == OP_RET || in->op == OP_JMP || in->op == OP_JMP_IND ||
+		      in->op == OP_CALL_IND || in->op == OP_JCC || in->op == OP_LOOP || in->op == OP_JRCXZ;
 	bool near64 = in->op == OP_PUSH || in->op == OP_POP || in->op == OP_PUSHF || in->op == OP_POPF ||
-		      in->op == OP_CALL || in->op == OP_RET || in->op == OP_JMP || in->op == OP_JMP_IND ||
-		      in->op == OP_CALL_IND || in->op == OP_LEAVE || in->op == OP_ENTER ||
-		      in->op == OP_PUSH_SEG || in->op == OP_POP_SEG || in->op == OP_MOV_CR ||
-		      in->op == OP_MOV_DR || in->op == OP_JCC || in->op == OP_LOOP || in->op == OP_JRCXZ;
+		      in->op == OP_LEAVE || in->op == OP_ENTER || in->op == OP_PUSH_SEG ||
+		      in->op == OP_POP_SEG || in->op == OP_MOV_CR || in->op == OP_MOV_DR;
 
-	if (in->code_size == 64 && near64 && in->opsize == 4)
+	if (in->code_size == 64 && (branch || (near64 && in->opsize == 4)))
 		in->opsize = 8;
 	if (in->code_size != 64 && (in->op == OP_MOV_CR || in->op == OP_MOV_DR))
 		in->opsize = 4;
@@ -526,124 +574,96 @@ static void fix_opsize(struct insn *in)
 		in->opsize = 4;
 }
 
-/* The library knows most EVEX instructions in their 512-bit form only. Decode that form
- * and scale what depends on the vector length. */
-static unsigned decode_shorter_vector(struct insn *in, const u8 *bytes, unsigned avail, u64 rip, int code_size);
-static void fill_from_library(struct insn *in, const cs_insn *ci);
-
-static bool vector_store(const struct insn *in, u8 pp)
+/* Near branches of 64-bit code, whose operand-size prefix is ignored (as Intel does; the
+ * library follows AMD). */
+static bool is_near_branch64(const struct insn *in)
 {
 	u8 op = in->opcode;
 
+	if (in->code_size != 64)
+		return false;
 	if (in->map == 1)
-		return op == 0x11 || op == 0x13 || op == 0x17 || op == 0x29 || op == 0x2b || op == 0x7e ||
-		       op == 0x7f || op == 0xd6 || op == 0xe7;
-	if (in->map == 2)
-		return op == 0x8a || op == 0x8b || op == 0x63 ||
-		       (pp == 2 && op >= 0x10 && op <= 0x35 && (op & 0xf) <= 5);
-	return (op >= 0x14 && op <= 0x17) || op == 0x19 || op == 0x1b || op == 0x1d || op == 0x39 || op == 0x3b;
+		return (op & 0xf0) == 0x80;
+	return in->map == 0 && ((op & 0xf0) == 0x70 || (op >= 0xe0 && op <= 0xe3) || op == 0xe8 || op == 0xe9 ||
+				op == 0xeb || op == 0xc2 || op == 0xc3 ||
+				(op == 0xff && ((in->modrm & 0x38) == 0x10 || (in->modrm & 0x38) == 0x20)));
 }
 
-/* VEX and EVEX instructions that the library does not know at all (VNNI, rotates, many
- * AVX-512 forms). Their encoding is regular and none is privileged, so structure is
- * enough to copy them: the processor raises #UD for what it does not have itself. Tuple
- * types narrower than the vector are taken as full ones, which matters only for a soft
- * operand with an 8-bit displacement. */
-static unsigned decode_vector_by_structure(struct insn *in, const u8 *bytes, unsigned avail)
+/* Do F2 and F3 select or repeat something, or are they ignored? */
+static bool rep_matters(const struct insn *in)
 {
-	const u8 *p = bytes + in->off_prefix_end;
-	u8 p2 = in->vex == 4 ? p[2] : in->vex == 3 ? p[2] : p[1];
-	unsigned imm = imm_size(in);
-	bool rounding = in->vex == 4 && (p[3] & 0x10) && !in->has_mem; /* L'L is a rounding mode */
-	unsigned vl = in->vex == 4 ? 16u << (rounding ? 2 : (p[3] >> 5) & 3) : (p2 & 4) ? 32 : 16, scale = vl;
+	u8 op = in->opcode;
 
-	if (!in->vex || in->map < 1 || in->map > 3 || vl > 64 || in->off_imm + imm > avail)
-		return 0;
-	if (in->vex == 4 && (p[3] & 0x10))
-		scale = (p2 & 0x80) ? 8 : 4;
-	in->op = OP_COPY;
-	in->fpu = 1;
-	in->imm_len = imm;
-	in->len = in->off_imm + imm;
-	if (!in->has_mem)
-		return in->len;
-	in->mem_access = vector_store(in, p2 & 3) ? ACC_READ | ACC_WRITE : ACC_READ;
-	in->mem_size = scale;
-	if (in->disp_len == 1) {
-		in->disp = (i64)(i8)bytes[in->off_imm - 1] * (i64)(in->vex == 4 ? scale : 1u);
-	} else if (in->disp_len == 4) {
-		i32 d;
-		memcpy(&d, bytes + in->off_imm - 4, 4);
-		in->disp = d;
-	}
-	return in->len;
+	if (in->map == 0)
+		return op == 0x90 || is_string_opcode(in) || (op >= 0x6c && op <= 0x6f);
+	if (in->map == 1 && (op == 0xbc || op == 0xbd || op == 0xb8))
+		return in->rep == 0xf3;
+	return in->map != 1 || op == 0x01 || op == 0x09 || op == 0x1e || op == 0xae || op == 0xc7;
 }
 
-static bool memchr_u8(const u8 *p, u8 byte, unsigned n)
+/* An instruction with the prefixes that matter, in the order that the library likes; the
+ * processor does not care for their order or number. */
+struct canonical { u8 b[15]; unsigned n, dropped; };
+
+static void canonical_prefixes(struct canonical *c, const struct insn *in, const u8 *bytes, unsigned avail)
 {
-	for (unsigned i = 0; i < n; i++)
-		if (p[i] == byte)
-			return true;
-	return false;
+	bool sse = vector_is_sse(in, bytes), branch = is_near_branch64(in);
+	unsigned end = in->off_prefix_end, n = 0;
+
+	memset(c->b, 0, sizeof(c->b));
+	if (memchr_u8(bytes, 0x67, end) && (!branch || in->has_mem || (in->opcode & 0xfc) == 0xe0))
+		c->b[n++] = 0x67;
+	if (in->lock)
+		c->b[n++] = 0xf0;
+	if (memchr_u8(bytes, 0x66, end) && !branch && !(sse && in->rep))
+		c->b[n++] = 0x66;
+	if (in->rep && (sse || rep_matters(in)))
+		c->b[n++] = in->rep;
+	memcpy(c->b + n, bytes + end, avail - end);
+	if (in->rex && names_segment(in))
+		c->b[n] &= ~4; /* REX.R is ignored */
+	c->dropped = end - n;
+	/* With 15 bytes there, those that follow do not matter: it would be too long. */
+	c->n = avail == 15 ? 15 : avail - c->dropped;
 }
 
-static bool library_decodes(const u8 *bytes, unsigned avail, u64 rip, int code_size)
+static bool library_decodes(const struct canonical *c, u64 rip, int code_size)
 {
-	const u8 *p = bytes;
-	size_t left = avail;
-	uint64_t addr = rip;
+	const u8 *p = c->b;
+	size_t left = c->n;
+	uint64_t addr = rip + c->dropped;
 
 	return cs_disasm_iter(handle_for(code_size), &p, &left, &addr, scratch_insn);
 }
 
-static const u8 library_order[] = { 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x67, 0xf0, 0x66, 0xf2, 0xf3 };
-
-/* The library wants a mandatory prefix next to the opcode; the processor does not care.
- * Same bytes, same length, in the library's order. */
-static bool decode_reordered(struct insn *in, const u8 *bytes, unsigned avail, u64 rip, int code_size)
+/* Galois field instructions, fences with any r/m, x87 opcodes without a name: nothing but
+ * vector or x87 state, so that the processor may judge them. */
+static bool unknown_but_plain(const struct insn *in, const u8 *bytes)
 {
-	u8 copy[15];
-	unsigned n = 0;
+	bool p66 = memchr_u8(bytes, 0x66, in->off_prefix_end);
 
-	if (in->off_prefix_end < 2)
-		return false;
-	for (unsigned i = 0; i < in->off_prefix_end; i++)
-		if ((bytes[i] & 0xf0) == 0x40)
-			copy[n++] = 0x2e; /* a void REX */
-	for (size_t k = 0; k < ARRAY_LEN(library_order); k++)
-		for (unsigned i = 0; i < in->off_prefix_end; i++)
-			if (bytes[i] == library_order[k])
-				copy[n++] = bytes[i];
-	memcpy(copy + n, bytes + n, avail - n);
-	if (!library_decodes(copy, avail, rip, code_size))
-		return false;
-	fill_from_library(in, scratch_insn);
-	return true;
-}
-
-/* Would these 15 bytes begin a valid instruction, had it fewer prefixes? Then it is too
- * long, which is #GP and not #UD. */
-static bool valid_but_long(const struct insn *in, const u8 *bytes, u64 rip, int code_size)
-{
-	u8 copy[15] = { 0 };
-	unsigned n = 0;
-
-	if (in->off_prefix_end < 2)
-		return false;
-	for (size_t k = 0; k < ARRAY_LEN(library_order); k++)
-		if (memchr_u8(bytes, library_order[k], in->off_prefix_end))
-			copy[n++] = library_order[k];
-	if (n >= in->off_prefix_end)
-		return false;
-	memcpy(copy + n, bytes + in->off_prefix_end, 15 - in->off_prefix_end);
-	return library_decodes(copy, 15, rip, code_size) &&
-	       scratch_insn->size + in->off_prefix_end - n > 15;
+	if (in->map == 2)
+		return in->opcode == 0xcf && p66 && !in->rep;
+	if (in->map == 3)
+		return (in->opcode == 0xce || in->opcode == 0xcf) && p66 && !in->rep;
+	if (in->map == 1)
+		return in->opcode == 0xae && in->modrm >= 0xe8 && !p66 && !in->rep;
+	return is_x87(in);
 }
 
 static unsigned decode_unknown(struct insn *in, const u8 *bytes, unsigned avail)
 {
-	if (in->vex)
-		return decode_vector_by_structure(in, bytes, avail);
+	if (in->off_imm + imm_size(in) <= avail && unknown_but_plain(in, bytes)) {
+		in->op = OP_COPY;
+		in->imm_len = imm_size(in);
+		in->len = in->off_imm + in->imm_len;
+		in->fpu = is_x87(in);
+		if (is_x87(in) && in->has_mem)
+			fill_x87_mem(in);
+		else if (vector_is_sse(in, bytes))
+			vector_fill_sse(in, bytes);
+		return in->len;
+	}
 	/* Hints and reserved NOPs. */
 	if (in->map == 1 && (in->opcode == 0x0d || (in->opcode >= 0x18 && in->opcode <= 0x1f)) && in->off_imm <= avail) {
 		in->op = OP_NOP;
@@ -663,58 +683,50 @@ static unsigned decode_unknown(struct insn *in, const u8 *bytes, unsigned avail)
 	return 0;
 }
 
-static void fill_from_library(struct insn *in, const cs_insn *ci)
+static void fill_from_library(struct insn *in, const cs_insn *ci, unsigned dropped, const u8 *bytes)
 {
 	in->cs_id = ci->id;
-	in->len = ci->size;
+	in->len = ci->size + dropped;
 	in->op = ci->id < X86_INS_ENDING && policy[ci->id] ? policy[ci->id] - 1 : OP_REFUSE;
 	classify_by_opcode(in);
 	fill_operands(in, &ci->detail->x86);
 	fix_opsize(in);
-	in->fpu = in_fpu_group(in, ci);
+	in->fpu = is_x87(in) || (in->map == 0 && in->opcode == 0x9b) || is_fxsave_group(in);
+	if (vector_is_sse(in, bytes))
+		vector_fill_sse(in, bytes);
 	if (in->op == OP_NOP && in->map == 0 && in->opcode == 0x90 && in->rm == R8)
 		in->op = OP_COPY;
 	in->imm_len = in->len > in->off_imm ? in->len - in->off_imm : 0;
 }
 
-static unsigned decode_shorter_vector(struct insn *in, const u8 *bytes, unsigned avail, u64 rip, int code_size)
+/* Copied bytes of a wrong length would let the processor run into the host code behind
+ * them: library and layout must agree, or else the instruction is refused. */
+static void check_length(struct insn *in)
 {
-	u8 wide[15];
-	const u8 *p = wide;
-	size_t left = avail;
-	uint64_t addr = rip;
-	unsigned p3, shift;
-
-	if (in->vex != 4)
-		return 0;
-	p3 = in->off_opcode - 1;
-	shift = 2 - ((bytes[p3] >> 5) & 3);
-	if (shift > 2 || shift == 0)
-		return 0;
-	memcpy(wide, bytes, avail);
-	wide[p3] = (wide[p3] & ~0x60) | 0x40;
-	if (!cs_disasm_iter(handle_for(code_size), &p, &left, &addr, scratch_insn))
-		return 0;
-	fill_from_library(in, scratch_insn);
-	if (in->has_mem && !(bytes[p3] & 0x10)) { /* no broadcast: the element count shrinks */
-		in->mem_size >>= shift;
-		if (in->disp_len == 1)
-			in->disp >>= shift;
-	}
-	return in->len;
+	if (in->op != OP_UD && in->op != OP_TOO_LONG && in->op != OP_INT1 && in->len != in->off_imm + imm_size(in))
+		in->op = OP_REFUSE;
 }
 
-/* Copied bytes of a wrong length would let the processor run into the host code behind
- * them: library and layout must agree. Where the library is known to err (address-size
- * prefix before EVEX) the structure counts; else the instruction is refused. */
-static void check_length(struct insn *in, const u8 *bytes, unsigned avail)
+/* VEX and EVEX: the library knows too few and errs about some. */
+static unsigned decode_vex(struct insn *in, const u8 *bytes, unsigned avail)
 {
-	if (in->op == OP_UD || in->op == OP_REFUSE || in->op == OP_TOO_LONG || in->op == OP_INT1 ||
-	    in->len == in->off_imm + imm_size(in))
-		return;
-	if (in->vex && decode_vector_by_structure(in, bytes, avail))
-		return;
-	in->op = OP_REFUSE;
+	unsigned len = in->off_imm + imm_size(in);
+
+	if (len > avail && avail < 15)
+		return 0;
+	in->len = 1;
+	if (!vector_decode(in, bytes)) {
+		in->op = OP_UD;
+	} else if (len > 15) {
+		in->op = OP_TOO_LONG;
+	} else {
+		in->imm_len = imm_size(in);
+		in->len = len;
+		if (in->imm_len)
+			in->imm = bytes[in->off_imm];
+		memcpy(in->bytes, bytes, len);
+	}
+	return in->len;
 }
 
 /* Is all of this (invalid) one-byte-opcode instruction there? If not, the rest lies on the
@@ -729,25 +741,28 @@ static bool complete_map0(const struct insn *in, unsigned avail)
 
 unsigned decode_insn(struct insn *in, const u8 *bytes, unsigned avail, u64 rip, int code_size)
 {
-	const u8 *p = bytes;
-	size_t left = avail > 15 ? 15 : avail;
-	unsigned max = left;
-	uint64_t addr = rip;
+	unsigned max = avail > 15 ? 15 : avail;
+	struct canonical c;
 
 	memset(in, 0, sizeof(*in));
 	in->code_size = code_size;
-	parse_layout(in, bytes, left);
-	if (cs_disasm_iter(handle_for(code_size), &p, &left, &addr, scratch_insn)) {
-		fill_from_library(in, scratch_insn);
-	} else if (!decode_reordered(in, bytes, max, rip, code_size) &&
-		   !decode_shorter_vector(in, bytes, max, rip, code_size) && !decode_unknown(in, bytes, max)) {
+	parse_layout(in, bytes, max);
+	if (in->vex)
+		return decode_vex(in, bytes, max);
+	canonical_prefixes(&c, in, bytes, max);
+	if (library_decodes(&c, rip, code_size)) {
+		fill_from_library(in, scratch_insn, c.dropped, bytes);
+		if (in->len > 15) { /* #GP, whatever it is */
+			in->op = OP_TOO_LONG;
+			in->len = 1;
+		}
+	} else if (!decode_unknown(in, bytes, max)) {
 		if (avail < 15 && !complete_map0(in, avail))
 			return 0;
-		/* More than 15 bytes is #GP, whatever they say. */
-		in->op = valid_but_long(in, bytes, rip, code_size) ? OP_TOO_LONG : OP_UD;
+		in->op = OP_UD;
 		in->len = 1;
 	}
-	check_length(in, bytes, max);
+	check_length(in);
 	memcpy(in->bytes, bytes, in->len > 15 ? 15 : in->len);
 	return in->len;
 }

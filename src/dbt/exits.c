@@ -322,6 +322,9 @@ enum after_exit exit_handle(struct vcpu *v, u64 *pc)
 	case EXIT_CALLOUT:
 		return callout(v, x, in, pc);
 	case EXIT_SOFT:
+		/* A loop of soft operands never comes by the engine's own check. */
+		if (v->event_pending)
+			return GO_DISPATCH;
 		v->counters[CTR_EXIT_SOFT]++;
 		if (log_on(LOG_EXITS))
 			log_printf("exit: soft operand at %lx\n", v->rip);

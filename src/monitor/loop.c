@@ -29,12 +29,13 @@ int signals_open(struct monitor *m, char *err, size_t errlen)
 
 	sigemptyset(&set);
 	for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
-		/* nohup, or a shell's background job: it stays ignored. */
-		if (sigaction(wanted[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN && wanted[i] != SIGCHLD)
+		/* nohup: a hang-up stays ignored. A shell's background job starts with SIGINT
+		 * and SIGQUIT ignored too, but who sends those to us means us. */
+		if (wanted[i] == SIGHUP && sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler == SIG_IGN)
 			continue;
+		signal(wanted[i], SIG_DFL); /* an ignored signal never reaches a signalfd */
 		sigaddset(&set, wanted[i]);
 	}
-	signal(SIGCHLD, SIG_DFL); /* SIG_IGN may be inherited and would reap for us */
 	signal(SIGPIPE, SIG_IGN);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	m->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -38,7 +38,8 @@ launch() { # halt | spin | linux
 	kind=$1
 	shift
 	: >"$TMPDIR/log"
-	"$SHADOWBOX" -m 128M -nographic -no-reboot "$@" </dev/null >"$TMPDIR/log" 2>&1 &
+	# a shell starts background jobs with SIGINT ignored
+	env --default-signal=INT "$SHADOWBOX" -m 128M -nographic -no-reboot "$@" </dev/null >"$TMPDIR/log" 2>&1 &
 	pid=$!
 	case $kind in
 	halt) started halting ;;

@@ -107,8 +107,8 @@ static bool refused_on_purpose(const struct shape *s)
 {
 	u8 reg = (s->modrm >> 3) & 7;
 
-	if (s->vex)
-		return false;
+	if (s->vex) /* reserved encodings that some processors take for cache line instructions */
+		return s->map == 1 && s->op == 0xae;
 	if (s->map == 0)
 		return (s->op == 0xc6 || s->op == 0xc7) && s->modrm == 0xf8;
 	if (s->map != 1)
@@ -138,7 +138,7 @@ static bool check_length(struct shape *s, struct insn *in)
 			finding(LEN_LONG, in, b, "length %u is too much (trap %lu)", in->len, cpu_out.trap);
 		return false;
 	}
-	for (unsigned n = 1; n < in->len; n++)
+	for (unsigned n = in->len > 3 ? in->len - 3 : 1; n < in->len; n++)
 		if (decode_insn(&part, b, n, CODE_PAGE, 64) != 0)
 			finding(LEN_PART, in, b, "length %u op %u from %u bytes", part.len, part.op, n);
 	if (cpu_must_not_run(s))
@@ -179,7 +179,7 @@ static bool aim(const struct insn *in, u64 ea)
 			return false;
 	}
 	if (in->base == BASE_RIP)
-		return CODE_END + in->disp == ea;
+		return !in->bit_string && CODE_END + in->disp == ea;
 	if (in->moffs)
 		return in->disp == (i64)ea;
 	if (in->base == in->index && in->base >= 0) {
@@ -236,13 +236,14 @@ static bool depends_on_memory(const struct insn *in, const u8 *b, unsigned size)
 static void check_access(const struct insn *in, const u8 *b, unsigned size)
 {
 	const struct outcome *r = run_at(in, b, DATA_RO);
-	bool writes = cpu_data_fault(r, DATA_RO & ~0xfffUL) && (r->err & 2), reads;
+	bool writes, reads;
 
-	if (r->trap == TRAP_GP || r->trap == TRAP_UD)
+	if (!r || r->trap == TRAP_GP || r->trap == TRAP_UD)
 		return;
+	writes = cpu_data_fault(r, DATA_RO & ~0xfffUL) && (r->err & 2);
 	if (writes != !!(in->mem_access & ACC_WRITE))
 		finding(WRITE, in, b, "%s, decoded access is %u", writes ? "writes" : "does not write", in->mem_access);
-	reads = !writes || depends_on_memory(in, b, size);
+	reads = !writes || (aim(in, DATA_RW) && depends_on_memory(in, b, size));
 	if (reads && !(in->mem_access & ACC_READ))
 		finding(READ, in, b, "reads, decoded access is %u", in->mem_access);
 	else if (!reads && (in->mem_access & ACC_READ) && !has_mask(in) && !in->vex)
@@ -268,12 +269,14 @@ static void check_memory(const struct insn *in, const u8 *b)
 		return;
 	}
 	r = run_at(in, b, DATA_END - size);
+	if (!r)
+		return;
 	if (cpu_data_fault(r, DATA_END)) {
 		finding(SIZE_SMALL, in, b, "touches more than %u bytes", size);
 		return;
 	}
 	r = run_at(in, b, DATA_END - size + 1);
-	if (!cpu_data_fault(r, DATA_END) && r->trap != TRAP_GP)
+	if (r && !cpu_data_fault(r, DATA_END) && r->trap != TRAP_GP)
 		finding(SIZE_LARGE, in, b, "touches less than %u bytes", size);
 	check_access(in, b, size);
 }
@@ -384,7 +387,7 @@ static void legacy_map3(void) { legacy_map(3); }
 
 static void vex_maps(void)
 {
-	static const u8 forms[] = { 0x03, 0x46, 0x6e, 0xc1, 0xc4, 0xe1, 0xe4, 0xcc, 0xdc, 0xd1 };
+	static const u8 forms[] = { 0x03, 0x46, 0x6e, 0x53, 0x9b, 0x76, 0xc1, 0xc4, 0xe1, 0xe4, 0xcc, 0xdc, 0xd1 };
 
 	for (unsigned map = 1; map <= 3; map++)
 		for (unsigned op = 0; op < 256; op++)
@@ -402,7 +405,7 @@ static void vex_maps(void)
 
 static void evex_maps(void)
 {
-	static const u8 forms[] = { 0x03, 0x46, 0x6e, 0xc1, 0xc4, 0xe1 };
+	static const u8 forms[] = { 0x03, 0x46, 0x77, 0xc4, 0xe1 };
 
 	if (!cpu_k_offset)
 		return;
@@ -477,7 +480,7 @@ static void addressing(void)
 		for (unsigned mod = 0; mod < 3; mod++)
 			for (unsigned rm = 0; rm < 8; rm++)
 				for (unsigned ext = 0; ext < 8; ext++)
-					for (unsigned sib = 0; sib < (rm == 4 ? 256 : 1); sib += 1 + (ext & 1) * 2) {
+					for (unsigned sib = 0; sib < (rm == 4 ? 256 : 1); sib += 3 + (ext & 1) * 2) {
 						addressing_form(&plain[i], mod, rm, sib, ext, false);
 						addressing_form(&plain[i], mod, rm, sib, ext, true);
 					}

@@ -182,7 +182,7 @@ static const struct outcome *cpu_run(const u8 *bytes, unsigned n)
 
 static bool cpu_fetch_fault(const struct outcome *r, unsigned n)
 {
-	return r->trap == TRAP_PF && r->s.rip == CODE_END - n && r->addr == CODE_END;
+	return r->trap == TRAP_PF && r->s.rip == CODE_END - n && r->addr == CODE_END && (r->err & 16);
 }
 
 /* Fault of the data access in [from, from + 0x1000). */
