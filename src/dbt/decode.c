@@ -317,6 +317,8 @@ static void parse_layout(struct insn *in, const u8 *b, unsigned n)
 	}
 	if (in->disp_len && c.pos <= n)
 		in->disp = signed_at(b + c.pos - in->disp_len, in->disp_len);
+	if (in->moffs && in->disp_len < 8) /* an address, not a displacement */
+		in->disp &= (1UL << in->disp_len * 8) - 1;
 	/* Bytes missing: no length can be told. */
 	in->off_imm = c.pos > n || (in->has_modrm && in->off_modrm >= n) ? 0xff : c.pos;
 }
@@ -653,7 +655,7 @@ static bool unknown_but_plain(const struct insn *in, const u8 *bytes)
 
 static unsigned decode_unknown(struct insn *in, const u8 *bytes, unsigned avail)
 {
-	if (in->off_imm + imm_size(in) <= avail && unknown_but_plain(in, bytes)) {
+	if (in->off_imm + imm_size(in) <= avail && !in->lock && unknown_but_plain(in, bytes)) {
 		in->op = OP_COPY;
 		in->imm_len = imm_size(in);
 		in->len = in->off_imm + in->imm_len;

@@ -178,8 +178,9 @@ static struct prefix prefix_of(const struct insn *in, const u8 *bytes)
 				x.pp = 1;
 	}
 	/* MMX; not CMPPS and SHUFPS */
-	if (!in->vex && x.pp == 0 && ((in->map == 1 && in->opcode >= 0x60 && in->opcode != 0xc2 && in->opcode != 0xc6) || (in->map == 2 && in->opcode < 0x20) ||
-				      (in->map == 3 && in->opcode == 0x0f)))
+	bool mmx = in->map == 1 ? in->opcode >= 0x60 && in->opcode != 0xc2 && in->opcode != 0xc6
+				: in->map == 2 ? in->opcode < 0x20 : in->opcode == 0x0f;
+	if (mmx && !in->vex && x.pp == 0)
 		x.vl = 8;
 	return x;
 }

@@ -18,7 +18,7 @@ for source in tsc hpet acpi_pm; do
 		esac
 		printf '%s\n' "$line"
 	done <"$TMPDIR/fifo" >"$TMPDIR/log" &
-	timeout -k 5 200 "$SHADOWBOX" -m 256M -kernel "$KERNEL" -initrd "$INITRD" -no-reboot \
+	timeout --foreground -k 5 200 "$SHADOWBOX" -m 256M -kernel "$KERNEL" -initrd "$INITRD" -no-reboot \
 		-append "console=ttyS0 sbx.run=/run-test $APPEND" -nographic </dev/null >"$TMPDIR/fifo" 2>&1 ||
 		fail "$source: exit code $?"
 	wait $!

@@ -16,7 +16,7 @@ bad=0
 expect() {
 	pattern=$1
 	shift
-	timeout -k 2 10 "$SHADOWBOX" "$@" </dev/null >out 2>err
+	timeout --foreground -k 2 10 "$SHADOWBOX" "$@" </dev/null >out 2>err
 	status=$?
 	lines=$(grep -c . err)
 	if [ $status = 0 ] || [ $status -ge 124 ] || [ "$lines" != 1 ] || ! grep -qiE -e "$pattern" err || [ -s out ]; then

@@ -9,7 +9,7 @@ run() { # NAME SECONDS OPTION...
 	limit=$2
 	shift 2
 	need "$B/guest/$name-bad.elf"
-	timeout -k 5 "$limit" "$SHADOWBOX" -m 128M -kernel "$B/guest/$name-bad.elf" -nographic "$@" \
+	timeout --foreground -k 5 "$limit" "$SHADOWBOX" -m 128M -kernel "$B/guest/$name-bad.elf" -nographic "$@" \
 		</dev/null >"$TMPDIR/log" 2>&1
 	status=$?
 	! grep -qiE 'internal error|assert|signal 11|core dumped' "$TMPDIR/log" || {
