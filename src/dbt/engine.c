@@ -274,12 +274,15 @@ static void check_shutdown(struct vcpu *v, struct machine *m)
 }
 
 /* --- the loop ----------------------------------------------------------------------------------- */
-static void become_view(struct vcpu *v, u8 flavour)
+/* Hands the vCPU to the view that should run it. True: it has come back meanwhile, and
+ * nothing that the caller knew of the vCPU holds any more. */
+static bool become_view(struct vcpu *v, u8 flavour, bool shadow)
 {
 	unsigned slot = shadow_view_wanted(v, flavour);
 
 	if (slot == engine.slot)
-		return;
+		return false;
+	v->intr_shadow = shadow;
 	v->counters[CTR_VIEW_SWITCH]++;
 	fpu_save(v->xsave);
 	view_handoff(slot);
@@ -288,6 +291,7 @@ static void become_view(struct vcpu *v, u8 flavour)
 	fpu_restore(v->xsave);
 	if (cache->table_mode[0] >> 4 == FLAVOUR_KLOW)
 		table_flush(false); /* the low half means something else in each view */
+	return true;
 }
 
 /* Where to enter: from the lookup table, else by walking and translating. single: a block
@@ -346,8 +350,7 @@ static void run_once(struct vcpu *v, struct machine *m, u64 *resume)
 	arm_timer(m);
 	flavour = engine_flavour(v);
 	if (!*resume) {
-		become_view(v, flavour);
-		if (v->event_pending)
+		if (become_view(v, flavour, shadow))
 			return;
 		pc = find_entry(v, flavour, step);
 		if (!pc)

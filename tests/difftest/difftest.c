@@ -540,6 +540,16 @@ int dt_main(u64 *sp)
 			put_dec(n);
 			putch(' ');
 			put_hex(one, 16);
+			puts_(" sig ");
+			put_dec(OUT->signo);
+			puts_(" trap ");
+			put_dec(OUT->trapno);
+			puts_(" rip ");
+			put_hex(OUT->rip, 8);
+			puts_(" err ");
+			put_hex(OUT->err, 2);
+			puts_(" addr ");
+			put_hex(OUT->addr, 16);
 			putch('\n');
 		}
 		h = (h ^ one) * 0x9e3779b97f4a7c15;
