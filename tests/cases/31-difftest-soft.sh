@@ -2,4 +2,4 @@
 # timeout: 1500
 # The same with every memory operand through the software TLB.
 . tests/cases/lib
-exec tests/difftest/compare -accel dbt,soft=on ${SBX_LONG:+-count 1000000}
+exec tests/difftest/compare -accel dbt,soft=on -count "$([ "$LONG" = 0 ] && echo 20000 || echo 1000000)"

@@ -105,6 +105,7 @@ def reboot():
     s = Session()
     s.shell()
     s.send("reboot\r")
+    s.expect("init started", 60)  # the old shell's prompt comes once more before
     s.shell()
     s.send("\x01x")
     s.ended(0)
