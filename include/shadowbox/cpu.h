@@ -80,8 +80,6 @@ struct vcpu {
 	u64 spill[16]; /* guest registers spilled by kernel-flavour translated code */
 	u64 scratch[8]; /* jump targets and temporaries of translated code */
 	u64 host_rsp;   /* engine stack while guest code runs */
-	u64 host_fs;    /* shadowbox's own FS.base in this view */
-	u64 enter_fs, enter_gs; /* FS.base, GS.base to load when entering guest code */
 	u64 enter_pkru;
 	u64 enter_rsp;  /* RSP to load: folded for kernel-high code */
 	u64 enter_flags; /* host flags to load, TF included when stepping */

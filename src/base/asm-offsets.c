@@ -16,9 +16,6 @@ void asm_offsets(void)
 	VCPU_OFFSET(SPILL, spill);
 	VCPU_OFFSET(SCRATCH, scratch);
 	VCPU_OFFSET(HOST_RSP, host_rsp);
-	VCPU_OFFSET(HOST_FS, host_fs);
-	VCPU_OFFSET(ENTER_FS, enter_fs);
-	VCPU_OFFSET(ENTER_GS, enter_gs);
 	VCPU_OFFSET(ENTER_PKRU, enter_pkru);
 	VCPU_OFFSET(ENTER_RSP, enter_rsp);
 	VCPU_OFFSET(ENTER_FLAGS, enter_flags);

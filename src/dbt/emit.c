@@ -204,8 +204,18 @@ static void emit_vex_prefix(struct emit *e, const struct insn *in, bool rr, bool
 	emit_u8(e, last);
 }
 
+/* Conversions and moves from a vector or mask register whose general register is the one
+ * in ModRM.reg: CVT(T)xx2SI, MOVMSK, PMOVMSKB, PEXTRW, KMOV, CVT(T)xx2USI. */
+static bool general_reg_in_reg(const struct insn *in)
+{
+	u8 op = in->opcode;
+
+	return in->map == 1 && (op == 0x2c || op == 0x2d || op == 0x50 || op == 0xd7 || op == 0xc5 || op == 0x93 ||
+				op == 0x78 || op == 0x79);
+}
+
 /* Registers named by an instruction with RSP as a value: fields equal to 4 are replaced.
- * When a vector register 4 stands beside RSP (MOVQ xmm4, rsp), only ModRM.rm is. */
+ * When a vector register 4 stands beside RSP (MOVQ xmm4, rsp), only the general one is. */
 static void replace_rsp(const struct insn *in, const struct reenc *r, i8 *reg, i8 *rm, u8 *vvvv)
 {
 	if (r->rsp_repl < 0)
@@ -215,10 +225,10 @@ static void replace_rsp(const struct insn *in, const struct reenc *r, i8 *reg, i
 			*rm = r->rsp_repl;
 		return;
 	}
-	bool vector = in->fpu && !in->has_mem;
-	if (*rm == RSP)
+	bool both = in->fpu && !in->has_mem && in->reg == RSP && in->rm == RSP;
+	if (*rm == RSP && !(both && general_reg_in_reg(in)))
 		*rm = r->rsp_repl;
-	if (*reg == RSP && !(vector && in->rm == RSP))
+	if (*reg == RSP && !(both && !general_reg_in_reg(in)))
 		*reg = r->rsp_repl;
 	if (in->vex && *vvvv == RSP && !in->fpu)
 		*vvvv = r->rsp_repl;
