@@ -30,3 +30,6 @@ static inline gpa_t gpa(u64 v) { return (gpa_t){ v }; }
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define BIT(n) (1UL << (n))
+
+/* 48-bit linear addresses: bits 63-47 are all alike. */
+static inline bool gla_is_canonical(u64 a) { return (u64)((i64)(a << 16) >> 16) == a; }

@@ -13,7 +13,7 @@ static void dump_segments(const struct vcpu *v)
 	log_printf("GDT=%016lx %04x\nIDT=%016lx %04x\n", v->gdtr.base, v->gdtr.limit, v->idtr.base, v->idtr.limit);
 }
 
-void cpu_dump(const struct vcpu *v)
+void cpu_dump_registers(const struct vcpu *v)
 {
 	static const char *const names[16] = { "RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
 					       "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15" };
@@ -22,6 +22,11 @@ void cpu_dump(const struct vcpu *v)
 		log_printf("%s=%016lx%s", names[i], v->gpr[i], (i & 3) == 3 ? "\n" : " ");
 	log_printf("RIP=%016lx RFL=%08lx CPL=%u II=%u HLT=%u\n", v->rip, cpu_rflags(v), v->cpl, v->intr_shadow,
 		   v->halted);
+}
+
+void cpu_dump(const struct vcpu *v)
+{
+	cpu_dump_registers(v);
 	dump_segments(v);
 	log_printf("CR0=%08lx CR2=%016lx CR3=%016lx CR4=%08lx EFER=%04lx\n", v->cr0, v->cr2, v->cr3, v->cr4,
 		   v->efer);

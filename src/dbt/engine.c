@@ -188,16 +188,6 @@ static void enter(struct vcpu *v, u64 host_pc, u8 flavour, u32 pkru, bool inside
 	v->rflags = (v->rflags & ~(u64)FL_HOST) | (v->exit_flags & FL_HOST);
 }
 
-static void trace_cpu(const struct vcpu *v)
-{
-	static const char *const names[16] = { "RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
-					       "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15" };
-
-	for (int i = 0; i < 16; i++)
-		log_printf("%s=%016lx%s", names[i], v->gpr[i], (i & 3) == 3 ? "\n" : " ");
-	log_printf("RIP=%016lx RFL=%08lx CPL=%u II=%u\n", v->rip, cpu_rflags(v), v->cpl, v->intr_shadow);
-}
-
 /* --- events ------------------------------------------------------------------------------------- */
 static void process_events(struct vcpu *v, struct machine *m)
 {
@@ -356,7 +346,7 @@ static void run_once(struct vcpu *v, struct machine *m, u64 *resume)
 		if (!pc)
 			return;
 		if (log_on(LOG_CPU))
-			trace_cpu(v);
+			cpu_dump_registers(v);
 	} else {
 		pc = *resume;
 		*resume = 0;

@@ -29,6 +29,8 @@ struct engine {
 };
 extern struct engine engine;
 
+void cpu_dump_registers(const struct vcpu *v); /* dump.c: the general ones, RIP and flags */
+
 /* entry.S: loads the guest state of v and runs; returns when something left for the
  * engine, with v->exit_id and the guest's registers stored. */
 void engine_enter(struct vcpu *v, u64 tail);

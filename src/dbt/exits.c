@@ -169,7 +169,6 @@ static int op_xlat(struct vcpu *v, const struct insn *in)
 	return CPU_NEXT;
 }
 
-static bool canonical(u64 a) { return (u64)((i64)(a << 16) >> 16) == a; }
 
 static bool uses_stack(u16 op)
 {
@@ -189,8 +188,8 @@ static void stack_fault(struct vcpu *v, const struct insn *in)
 
 	if (v->exc.vector != EXC_GP || v->exc.error || in->code_size != 64)
 		return;
-	if ((in->has_mem && in->seg == SEG_SS && !canonical(cpu_ea(v, in).v)) ||
-	    (uses_stack(in->op) && (!canonical(sp) || !canonical(sp - 8))))
+	if ((in->has_mem && in->seg == SEG_SS && !gla_is_canonical(cpu_ea(v, in).v)) ||
+	    (uses_stack(in->op) && (!gla_is_canonical(sp) || !gla_is_canonical(sp - 8))))
 		v->exc.vector = EXC_SS;
 }
 
@@ -242,7 +241,7 @@ static enum after_exit indirect(struct vcpu *v, const struct exit_rec *x)
 	u64 target = *(u64 *)spill_slot(cache->block[x->block].flavour, 16);
 
 	v->counters[cache->block[x->block].flavour == FLAVOUR_USER ? CTR_EXIT_INDIRECT_U : CTR_EXIT_INDIRECT_K]++;
-	if (!canonical(target)) {
+	if (!gla_is_canonical(target)) {
 		v->gpr[RSP] += x->undo;
 		cpu_fault_err(v, EXC_GP, 0);
 		return fault_to_guest(v);

@@ -18,7 +18,6 @@ static const u8 greg_of[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG
 
 #define GREG(uc, r) ((uc)->uc_mcontext.gregs[r])
 
-static bool canonical(u64 a) { return (u64)((i64)(a << 16) >> 16) == a; }
 static bool in_cache(u64 pc) { return pc >= CODE_RX_HVA && pc < CODE_RX_HVA + CODE_SIZE; }
 
 static bool in_entry(u64 pc)
@@ -151,7 +150,7 @@ static void seek_boundary(ucontext_t *uc)
 		set_step(uc, false);
 		return;
 	}
-	if (m->kind == MARK_TARGET && !canonical(GREG(uc, REG_RAX)))
+	if (m->kind == MARK_TARGET && !gla_is_canonical(GREG(uc, REG_RAX)))
 		landed = false;
 	else if (b)
 		landed = land_from_block(v, uc, b, m);

@@ -36,7 +36,6 @@
 #define HVA_MAX (HALF_SIZE - PAGE_SIZE)
 
 static inline bool gla_is_high(u64 a) { return a >> 63; }
-static inline bool gla_is_canonical(u64 a) { return (u64)((i64)(a << 16) >> 16) == a; }
 /* log2 of what one entry of a table of this level (1 leaf ... 4 root) maps. */
 static inline unsigned level_shift(unsigned level) { return 12 + 9 * (level - 1); }
 static inline unsigned level_index(u64 a, unsigned level)
