@@ -77,8 +77,6 @@ struct vcpu {
 	u64 gpr[16];
 	u64 rip;
 	u64 rflags; /* without IF, which is intr_enabled; bit 1 always set */
-	u64 spill[16]; /* guest registers spilled by kernel-flavour translated code */
-	u64 scratch[8]; /* jump targets and temporaries of translated code */
 	u64 host_rsp;   /* engine stack while guest code runs */
 	u64 enter_pkru;
 	u64 enter_rsp;  /* RSP to load: folded for kernel-high code */

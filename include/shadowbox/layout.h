@@ -20,11 +20,13 @@
 #define PHYS_HVA 0x769000000000UL    /* all guest RAM: hva = PHYS_HVA + gpa */
 #define PHYS_MAX (ZONE_END - PHYS_HVA)
 
-/* Sub-areas of HOT_HVA, each with its own protection key. */
-#define HOT_VCPU_HVA HOT_HVA                  /* struct vcpu, key P */
-#define HOT_USER_SPILL_HVA (HOT_HVA + 0x100000UL) /* spill slots of user code, key S */
-#define HOT_TABLE_K_HVA (HOT_HVA + 0x200000UL)  /* kernel lookup table, key T */
-#define HOT_TABLE_U_HVA (HOT_HVA + 0x400000UL)  /* this view's user lookup table, key T */
+/* Sub-areas of HOT_HVA, each with its own protection key. The slots are private to a view:
+ * what is in them matters within one instruction only. */
+#define HOT_VCPU_HVA HOT_HVA                      /* struct vcpu, key P */
+#define HOT_SLOTS_U_HVA (HOT_HVA + 0x100000UL)    /* struct slots of user code, key S */
+#define HOT_SLOTS_K_HVA (HOT_HVA + 0x180000UL)    /* struct slots of kernel code, key KS */
+#define HOT_TABLE_K_HVA (HOT_HVA + 0x200000UL)    /* kernel lookup table, key KT */
+#define HOT_TABLE_U_HVA (HOT_HVA + 0x400000UL)    /* this view's user lookup table, key T */
 
 /* Default fold of the high half: hva = gla + FOLD (mod 2^64). */
 #define FOLD_DEFAULT 0x780000000000UL

@@ -35,7 +35,8 @@ struct policy {
 
 struct host_caps {
 	bool pkeys, fsgsbase, avx512, tsc_invariant, uffd_wp;
-	u8 key_zone, key_kl, key_kh, key_s, key_t, key_p; /* guest-user pages use key 0 */
+	u8 key_zone, key_kl, key_kh, key_p; /* guest-user pages use key 0 */
+	u8 key_s, key_t, key_ks, key_kt; /* slots and lookup tables of user and of kernel code */
 	u8 key_sigstack; /* of the alternate signal stack: key_zone, or key_s if the kernel
 	                  * writes signal frames with the interrupted code's rights */
 	u32 max_map_count;

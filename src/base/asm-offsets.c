@@ -13,8 +13,6 @@ void asm_offsets(void)
 	VCPU_OFFSET(GPR, gpr);
 	VCPU_OFFSET(RIP, rip);
 	VCPU_OFFSET(RFLAGS, rflags);
-	VCPU_OFFSET(SPILL, spill);
-	VCPU_OFFSET(SCRATCH, scratch);
 	VCPU_OFFSET(HOST_RSP, host_rsp);
 	VCPU_OFFSET(ENTER_PKRU, enter_pkru);
 	VCPU_OFFSET(ENTER_RSP, enter_rsp);

@@ -248,11 +248,21 @@ void cache_drop(u32 id)
 	table_purge_block(b);
 }
 
-void cache_drop_vector_blocks(void)
+void cache_check_premises(const struct vcpu *v)
 {
-	for (u32 id = 1; id < cache->n_blocks; id++)
-		if (cache->block[id].has_vector)
-			cache_drop(id);
+	const u64 now[PREMISE_COUNT] = {
+		[PREMISE_VECTOR] = (v->cr4 & (CR4_OSFXSR | CR4_OSXSAVE)) | (v->cr0 & CR0_EM) | v->xcr0 << 32,
+		[PREMISE_TSC] = (u32)v->tsc_aux | (v->cr4 & CR4_TSD) << 32 | (u64)(v->tsc_offset != 0) << 63,
+	};
+
+	for (unsigned p = 0; p < PREMISE_COUNT; p++) {
+		if (cache->premise[p] == now[p])
+			continue;
+		for (u32 id = 1; id < cache->n_blocks; id++)
+			if (cache->block[id].rests_on & BIT(p))
+				cache_drop(id);
+		cache->premise[p] = now[p];
+	}
 }
 
 void table_set(struct vcpu *v, u64 gva, u32 block)

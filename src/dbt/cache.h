@@ -72,7 +72,15 @@ struct block {
 	u32 incoming;     /* exits chained here */
 	u16 guest_len, n_insns;
 	u8 flavour, mode, dead;
-	u8 has_vector; /* holds instructions whose validity depends on CR0.EM, CR4, XCR0 */
+	u8 rests_on; /* enum premise, bits */
+};
+
+/* State that translations rest on besides their mode; it changes so rarely that a change
+ * drops the blocks. */
+enum premise {
+	PREMISE_VECTOR, /* which vector instructions are valid: CR0.EM, CR4.OSFXSR, OSXSAVE, XCR0 */
+	PREMISE_TSC,    /* RDTSC, RDTSCP in line: TSC offset, CR4.TSD, IA32_TSC_AUX */
+	PREMISE_COUNT
 };
 
 #define MAX_BLOCKS (1u << 18)
@@ -91,12 +99,12 @@ struct cache {
 	u32 code_next, code_start;
 	u32 n_soft;
 	u64 flushes;
-	u64 vectors; /* CR0.EM, CR4.OSFXSR, OSXSAVE and XCR0 that translations rest on */
+	u64 premise[PREMISE_COUNT]; /* what the blocks that rest on it were translated for */
 	u8 table_mode[2]; /* block mode and flavour << 4 that the kernel and user tables hold */
 	struct mark stub_mark[40]; /* back-map of the lookup stubs; off from the cache's start */
 	u32 n_stub_marks;
 	/* Entry points of the common stubs. */
-	u32 exit_user, exit_kernel, enter_tail, lookup_user, lookup_kernel;
+	u32 exit_user, exit_kernel, enter_user, enter_kernel, lookup_user, lookup_kernel;
 	u32 hash[HASH_SIZE], gva_hash[HASH_SIZE], page0_hash[HASH_SIZE], page1_hash[HASH_SIZE];
 	u64 soft[SOFT_SIZE]; /* gpa of instructions whose operand must be soft, +1 */
 	struct block block[MAX_BLOCKS];
@@ -118,7 +126,7 @@ const struct mark *cache_stub_mark(u64 host_pc); /* NULL: not in a lookup stub *
 const struct mark *cache_mark(const struct block *b, u64 host_pc);
 void cache_chain(u32 exit_id, u32 block);
 void cache_drop(u32 block);
-void cache_drop_vector_blocks(void);
+void cache_check_premises(const struct vcpu *v); /* drops the blocks whose premise is gone */
 /* Lookup tables of indirect branches. */
 void table_set(struct vcpu *v, u64 gva, u32 block);
 u64 table_get(bool user, u64 gva);
@@ -129,8 +137,21 @@ void soft_add(u64 gpa);
 /* Generates the common stubs at the start of the code cache (emit.c). */
 void emit_stubs(void);
 
-/* Address of the spill slot of register r, by flavour; slot 16 is for jump targets. */
-u64 spill_slot(u8 flavour, unsigned r);
+/* What translated code may write besides guest memory: a page a privilege (layout.h). A
+ * guest that aims a wild pointer at its own slots reaches nothing but its own registers
+ * and its own interrupt flag; nothing here is trusted by C code. */
+struct slots {
+	u64 reg[16];      /* guest registers that translated code has spilled */
+	u64 target;       /* host PC to jump to, or guest RIP on the way to the engine */
+	u8 intr_enabled;  /* RFLAGS.IF while kernel code runs */
+};
+static inline struct slots *slots_of(u8 flavour)
+{
+	return (struct slots *)(flavour == FLAVOUR_USER ? HOT_SLOTS_U_HVA : HOT_SLOTS_K_HVA);
+}
+/* Address of the slot of register r; SLOT_TARGET is that of `target`. */
+#define SLOT_TARGET 16
+static inline u64 spill_slot(u8 flavour, unsigned r) { return (u64)slots_of(flavour) + r * 8; }
 
 /* translate.c */
 u32 translate_block(struct vcpu *v, u8 flavour, u8 mode, u64 gva, u64 gpa, u64 page1);

@@ -30,14 +30,7 @@ void emit_mark(struct emit *e, enum mark_kind kind)
 	cache->n_marks = b->marks + b->n_marks;
 }
 
-u64 spill_slot(u8 flavour, unsigned r)
-{
-	if (flavour == FLAVOUR_USER)
-		return HOT_USER_SPILL_HVA + r * 8;
-	if (r >= 16)
-		return HOT_VCPU_HVA + offsetof(struct vcpu, scratch) + (r - 16) * 8;
-	return HOT_VCPU_HVA + offsetof(struct vcpu, spill) + r * 8;
-}
+_Static_assert(offsetof(struct slots, target) == SLOT_TARGET * 8, "spill_slot");
 
 static void emit_rip_op(struct emit *e, u8 opcode, unsigned reg, u64 addr)
 {
@@ -316,9 +309,11 @@ void emit_reencoded(struct emit *e, const struct insn *in, const struct reenc *r
 
 extern const u8 engine_exit_tail[]; /* entry.S: restores the engine's stack and returns */
 
-static void emit_wrpkru_all(struct emit *e)
+void emit_wrpkru(struct emit *e, u32 rights)
 {
-	EMIT(e, 0xb8, 0, 0, 0, 0, 0xb9, 0, 0, 0, 0, 0xba, 0, 0, 0, 0); /* mov eax/ecx/edx, 0 */
+	emit_u8(e, 0xb8); /* mov eax, rights; mov ecx, 0; mov edx, 0 */
+	emit_u32(e, rights);
+	EMIT(e, 0xb9, 0, 0, 0, 0, 0xba, 0, 0, 0, 0);
 	if (ARENA->host.pkeys)
 		EMIT(e, 0x0f, 0x01, 0xef);
 }
@@ -330,33 +325,29 @@ static void emit_jmp_host(struct emit *e, u64 addr)
 	EMIT(e, 0xff, 0xe0);
 }
 
+/* jmp [rip + target slot] */
+static void emit_jmp_slot(struct emit *e, u8 flavour)
+{
+	EMIT(e, 0xff, 0x25);
+	emit_u32(e, (u32)(spill_slot(flavour, SLOT_TARGET) - (CODE_RX_HVA + e->off + 4)));
+}
+
 /* In: EAX = exit id, the guest's RAX in its spill slot. No instruction before the flags
  * are saved (in entry.S) may change them. */
 static u32 emit_exit_stub(struct emit *e, u8 flavour)
 {
 	u32 at = e->off;
 
-	if (flavour == FLAVOUR_USER) {
-		/* The vCPU page is out of reach until WRPKRU: park four registers first. */
-		emit_store_abs(e, RCX, spill_slot(flavour, RCX));
-		emit_store_abs(e, RDX, spill_slot(flavour, RDX));
-		emit_store_abs(e, RBX, spill_slot(flavour, RBX));
-		EMIT(e, 0x89, 0xc3); /* mov ebx, eax */
-		emit_wrpkru_all(e);
-		emit_store_abs(e, RBX, V(exit_id));
-		for (unsigned r = RAX; r <= RBX; r++) {
-			emit_load_abs(e, RCX, spill_slot(flavour, r));
-			emit_store_abs(e, RCX, VG(r));
-		}
-	} else {
-		emit_store_abs(e, RCX, VG(RCX));
-		emit_store_abs(e, RDX, VG(RDX));
-		emit_store_abs(e, RBX, VG(RBX));
-		EMIT(e, 0x89, 0xc3);
-		emit_wrpkru_all(e);
-		emit_store_abs(e, RBX, V(exit_id));
-		emit_load_abs(e, RCX, spill_slot(flavour, RAX));
-		emit_store_abs(e, RCX, VG(RAX));
+	/* The vCPU page is out of reach until WRPKRU: park four registers first. */
+	emit_store_abs(e, RCX, spill_slot(flavour, RCX));
+	emit_store_abs(e, RDX, spill_slot(flavour, RDX));
+	emit_store_abs(e, RBX, spill_slot(flavour, RBX));
+	EMIT(e, 0x89, 0xc3); /* mov ebx, eax */
+	emit_wrpkru(e, 0);
+	emit_store_abs(e, RBX, V(exit_id));
+	for (unsigned r = RAX; r <= RBX; r++) {
+		emit_load_abs(e, RCX, spill_slot(flavour, r));
+		emit_store_abs(e, RCX, VG(r));
 	}
 	for (unsigned r = RSP; r <= R15; r++)
 		emit_store_abs(e, r, VG(r));
@@ -364,8 +355,8 @@ static u32 emit_exit_stub(struct emit *e, u8 flavour)
 	return at;
 }
 
-/* In: EAX = PKRU; RAX, RCX, RDX and the target in the user spill slots. */
-static u32 emit_enter_tail(struct emit *e)
+/* In: EAX = PKRU; RAX, RCX, RDX and the target in the slots. */
+static u32 emit_enter_tail(struct emit *e, u8 flavour)
 {
 	u32 at = e->off;
 
@@ -373,9 +364,8 @@ static u32 emit_enter_tail(struct emit *e)
 	if (ARENA->host.pkeys)
 		EMIT(e, 0x0f, 0x01, 0xef);
 	for (unsigned r = RAX; r <= RDX; r++)
-		emit_load_abs(e, r, spill_slot(FLAVOUR_USER, r));
-	EMIT(e, 0xff, 0x25); /* jmp [rip + slot 16] */
-	emit_u32(e, (u32)(spill_slot(FLAVOUR_USER, 16) - (CODE_RX_HVA + e->off + 4)));
+		emit_load_abs(e, r, spill_slot(flavour, r));
+	emit_jmp_slot(e, flavour);
 	return at;
 }
 
@@ -407,7 +397,7 @@ static u32 emit_lookup_stub(struct emit *e, u8 flavour, u64 table, u32 exit_stub
 	EMIT(e, 0xe3, 0x23);             /* jrcxz hit */
 	miss = e->off;
 	stub_mark(e, MARK_EXIT, 0);
-	emit_store_abs(e, RAX, spill_slot(flavour, 16));
+	emit_store_abs(e, RAX, spill_slot(flavour, SLOT_TARGET));
 	emit_load_abs(e, RCX, spill_slot(flavour, RCX));
 	emit_load_abs(e, RDX, spill_slot(flavour, RDX));
 	EMIT(e, 0x89, 0xd8); /* mov eax, ebx */
@@ -416,7 +406,7 @@ static u32 emit_lookup_stub(struct emit *e, u8 flavour, u64 table, u32 exit_stub
 	sb_assert(e->off - miss == 0x23);
 	stub_mark(e, MARK_TARGET, R(RAX) | R(RBX) | R(RCX) | R(RDX));
 	EMIT(e, 0x48, 0x8b, 0x52, 0x08); /* mov rdx, [rdx+8] */
-	emit_store_abs(e, RDX, spill_slot(flavour, 16));
+	emit_store_abs(e, RDX, spill_slot(flavour, SLOT_TARGET));
 	emit_load_abs(e, RDX, spill_slot(flavour, RDX));
 	stub_mark(e, MARK_TARGET, R(RAX) | R(RBX) | R(RCX));
 	emit_load_abs(e, RCX, spill_slot(flavour, RCX));
@@ -425,8 +415,7 @@ static u32 emit_lookup_stub(struct emit *e, u8 flavour, u64 table, u32 exit_stub
 	stub_mark(e, MARK_TARGET, R(RAX));
 	emit_load_abs(e, RAX, spill_slot(flavour, RAX));
 	stub_mark(e, MARK_BRANCH, 0);
-	EMIT(e, 0xff, 0x25); /* jmp [rip + slot 16] */
-	emit_u32(e, (u32)(spill_slot(flavour, 16) - (CODE_RX_HVA + e->off + 4)));
+	emit_jmp_slot(e, flavour);
 	return at;
 }
 
@@ -438,7 +427,8 @@ void emit_stubs(void)
 
 	cache->exit_user = emit_exit_stub(&e, FLAVOUR_USER);
 	cache->exit_kernel = emit_exit_stub(&e, FLAVOUR_KHIGH);
-	cache->enter_tail = emit_enter_tail(&e);
+	cache->enter_user = emit_enter_tail(&e, FLAVOUR_USER);
+	cache->enter_kernel = emit_enter_tail(&e, FLAVOUR_KHIGH);
 	cache->lookup_user = emit_lookup_stub(&e, FLAVOUR_USER, HOT_TABLE_U_HVA, cache->exit_user);
 	cache->lookup_kernel = emit_lookup_stub(&e, FLAVOUR_KHIGH, HOT_TABLE_K_HVA, cache->exit_kernel);
 	cache->code_next = (e.off + 63) & ~63u;

@@ -31,6 +31,8 @@ void emit_store_abs(struct emit *e, unsigned reg, u64 addr); /* mov [rip+..], re
 void emit_load_abs(struct emit *e, unsigned reg, u64 addr);
 void emit_mov_imm(struct emit *e, unsigned reg, u64 val);    /* shortest form, no flags */
 void emit_lea_sum(struct emit *e, unsigned dst, unsigned a, unsigned b, i32 disp); /* dst = a + b + disp */
+/* WRPKRU; clobbers EAX, ECX, EDX, changes no flags. Nothing on a host without keys. */
+void emit_wrpkru(struct emit *e, u32 rights);
 void emit_spill(struct emit *e, unsigned reg);
 void emit_unspill(struct emit *e, unsigned reg);
 u32 emit_jmp(struct emit *e, u32 target); /* returns the offset of rel32 */

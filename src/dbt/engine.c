@@ -157,8 +157,8 @@ u32 engine_find_block(struct vcpu *v, bool single)
 /* --- entry ------------------------------------------------------------------------------------ */
 static void enter(struct vcpu *v, u64 host_pc, u8 flavour, u32 pkru, bool inside)
 {
-	u64 *slots = (u64 *)HOT_USER_SPILL_HVA;
-	u64 id;
+	struct slots *s = slots_of(flavour);
+	u64 id, tail = CODE_RX_HVA + (flavour == FLAVOUR_USER ? cache->enter_user : cache->enter_kernel);
 
 	load_segment_bases(v, flavour);
 	engine.flavour = flavour;
@@ -169,17 +169,20 @@ static void enter(struct vcpu *v, u64 host_pc, u8 flavour, u32 pkru, bool inside
 	v->enter_flags = (v->rflags & FL_HOST) | 0x202;
 	if (v->cpl == 3 && (v->cr0 & CR0_AM))
 		v->enter_flags |= v->rflags & FL_AC;
-	slots[RAX] = v->gpr[RAX];
-	slots[RCX] = v->gpr[RCX];
-	slots[RDX] = v->gpr[RDX];
-	slots[16] = host_pc;
+	s->reg[RAX] = v->gpr[RAX];
+	s->reg[RCX] = v->gpr[RCX];
+	s->reg[RDX] = v->gpr[RDX];
+	s->target = host_pc;
+	s->intr_enabled = v->intr_enabled;
 	v->in_guest = 1;
 	if (inside)
-		engine_enter_inside(v, CODE_RX_HVA + cache->enter_tail);
+		engine_enter_inside(v, tail);
 	else
-		engine_enter(v, CODE_RX_HVA + cache->enter_tail);
+		engine_enter(v, tail);
 	v->in_guest = 0;
 	engine.stepping = false;
+	if (flavour != FLAVOUR_USER)
+		v->intr_enabled = s->intr_enabled != 0;
 	id = v->exit_id;
 	if (id == EXIT_ID_ASYNC || id == EXIT_ID_FAULT || id == EXIT_ID_RETRY)
 		return; /* the handler has stored the exact state, or nothing has run */
@@ -290,13 +293,10 @@ static u64 find_entry(struct vcpu *v, u8 flavour, bool single)
 {
 	bool user = v->cpl == 3;
 	u8 mode = engine_mode(v);
-	u64 pc, vectors = (v->cr4 & (CR4_OSFXSR | CR4_OSXSAVE)) | (v->cr0 & CR0_EM) | v->xcr0 << 32;
+	u64 pc;
 	u32 id;
 
-	if (cache->vectors != vectors) {
-		cache_drop_vector_blocks();
-		cache->vectors = vectors;
-	}
+	cache_check_premises(v);
 	if (flavour == FLAVOUR_SOFT || (mode & MODE_STEP) || single) {
 		id = engine_find_block(v, single);
 	} else {
@@ -342,6 +342,11 @@ static void run_once(struct vcpu *v, struct machine *m, u64 *resume)
 	if (!*resume) {
 		if (become_view(v, flavour, shadow))
 			return;
+		if (flavour == FLAVOUR_USER && engine.slots_cr3 != v->cr3) {
+			/* User code can read them: nothing of another process may be left. */
+			memset(slots_of(FLAVOUR_USER), 0, sizeof(struct slots));
+			engine.slots_cr3 = v->cr3;
+		}
 		pc = find_entry(v, flavour, step);
 		if (!pc)
 			return;
@@ -358,9 +363,7 @@ static void run_once(struct vcpu *v, struct machine *m, u64 *resume)
 /* Inside an instruction (soft operand): enter at once, with the rights to use the pointer. */
 static void run_inside(struct vcpu *v, u64 pc)
 {
-	u8 rights = engine.flavour == FLAVOUR_USER ? FLAVOUR_SOFT : engine.flavour;
-
-	enter(v, pc, engine.flavour, engine.pkru[rights], true);
+	enter(v, pc, engine.flavour, engine.pkru_inside[engine.flavour], true);
 }
 
 /* RFLAGS.TF was set when an instruction began (its block is MODE_STEP, so every exit ends
@@ -375,26 +378,37 @@ static bool single_step_trap(struct vcpu *v)
 	return true;
 }
 
+/* PKRU values: two bits a key, access-disable and write-disable. Only an instruction with
+ * a soft operand, which has no other operand in memory, runs with P open; the soft flavour
+ * has soft operands alone. */
+static void set_rights(const struct host_caps *h)
+{
+#define OPEN(key) (3u << 2 * (key))
+#define READ(key) (1u << 2 * (key))
+	u32 none = 0x55555555u | 2u << 2 * h->key_t | 2u << 2 * h->key_kt;
+	u32 user = none & ~(OPEN(h->key_s) | READ(h->key_t));
+	u32 kernel = none & ~(OPEN(h->key_ks) | READ(h->key_kt) | OPEN(h->key_sigstack) * (h->key_sigstack == h->key_s));
+	u32 p = OPEN(h->key_p);
+
+	engine.pkru[FLAVOUR_USER] = user & ~OPEN(0);
+	engine.pkru[FLAVOUR_KLOW] = kernel & ~(OPEN(0) | OPEN(h->key_kl));
+	engine.pkru[FLAVOUR_KHIGH] = kernel & ~OPEN(h->key_kh);
+	engine.pkru[FLAVOUR_SOFT] = kernel & ~p;
+	engine.pkru_inside[FLAVOUR_USER] = user & ~p;
+	for (unsigned f = FLAVOUR_KLOW; f <= FLAVOUR_SOFT; f++)
+		engine.pkru_inside[f] = kernel & ~p;
+}
+
 static void setup(unsigned slot)
 {
-	const struct host_caps *h = &ARENA->host;
-	u32 none = 0x55555555u, s = ~(3u << 2 * h->key_s), t_read = ~(1u << 2 * h->key_t);
-	u32 p = ~(3u << 2 * h->key_p);
-
 	engine.slot = slot;
 	engine.fold = ARENA->fold;
 	engine.armed = 0;
 	__asm__ volatile("mov %%fs:0, %0" : "=r"(engine.host_fs)); /* the TCB's self pointer */
 	engine.cur_fs = engine.host_fs;
 	engine.cur_gs = 0;
-	/* T: the write-disable bit stays off in `none`; set it. */
-	none |= 2u << 2 * h->key_t;
-	engine.pkru[FLAVOUR_USER] = none & ~3u & s & t_read;
-	engine.pkru[FLAVOUR_KLOW] = none & ~3u & s & t_read & p & ~(3u << 2 * h->key_kl);
-	engine.pkru[FLAVOUR_KHIGH] = none & s & t_read & p & ~(3u << 2 * h->key_kh);
-	engine.pkru[FLAVOUR_SOFT] = engine.pkru[FLAVOUR_KHIGH];
-	if (!h->pkeys)
-		memset(engine.pkru, 0, sizeof(engine.pkru));
+	if (ARENA->host.pkeys)
+		set_rights(&ARENA->host);
 }
 
 void engine_main(unsigned slot)

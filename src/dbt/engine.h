@@ -15,6 +15,8 @@ struct engine {
 	u64 host_fs;
 	u64 cur_fs, cur_gs;      /* what the registers hold now */
 	u32 pkru[4];             /* by flavour */
+	u32 pkru_inside[4];      /* while a soft operand's pointer is in use */
+	u64 slots_cr3;           /* whose user registers this view's user slots may hold */
 	u64 armed;               /* deadline that this view's host timer is armed for */
 	u64 fold;
 	bool stepping;           /* TF is set in the host context, see fault.c */

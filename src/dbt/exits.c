@@ -238,7 +238,7 @@ static enum after_exit chain(struct vcpu *v, u32 id)
 /* A near branch to a non-canonical address faults before it changes anything. */
 static enum after_exit indirect(struct vcpu *v, const struct exit_rec *x)
 {
-	u64 target = *(u64 *)spill_slot(cache->block[x->block].flavour, 16);
+	u64 target = slots_of(cache->block[x->block].flavour)->target;
 
 	v->counters[cache->block[x->block].flavour == FLAVOUR_USER ? CTR_EXIT_INDIRECT_U : CTR_EXIT_INDIRECT_K]++;
 	if (!gla_is_canonical(target)) {

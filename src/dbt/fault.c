@@ -76,7 +76,7 @@ static bool land_from_stub(struct vcpu *v, ucontext_t *uc, const struct mark *m,
 	u64 rip = GREG(uc, REG_RAX);
 
 	if (m->kind == MARK_BRANCH) {
-		const struct block *to = cache_block_at(*(u64 *)spill_slot(flavour, 16));
+		const struct block *to = cache_block_at(*(u64 *)spill_slot(flavour, SLOT_TARGET));
 		if (!to)
 			return false;
 		rip = to->gva;
@@ -143,7 +143,7 @@ static void seek_boundary(ucontext_t *uc)
 
 	if (!m) {
 		/* The exit stubs lead to the engine, the entry path to a block. */
-		set_step(uc, in_entry(pc) || (in_cache(pc) && off >= cache->enter_tail));
+		set_step(uc, in_entry(pc) || (in_cache(pc) && off >= cache->enter_user));
 		return;
 	}
 	if (m->kind == MARK_EXIT) {

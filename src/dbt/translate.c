@@ -10,6 +10,7 @@
 #include <string.h>
 #include "decode.h"
 #include "emit.h"
+#include "engine.h"
 #include "shadowbox/log.h"
 
 #define BLOCK_INSNS 64 /* most guest instructions in a block */
@@ -199,6 +200,23 @@ static void soft_body(struct tr *t, const struct insn *in, u8 reg, u8 reg2)
 	}
 }
 
+/* Back to this flavour's own rights, after a soft operand. The instruction is done. */
+static void emit_close(struct tr *t)
+{
+	struct emit *e = &t->e;
+
+	for (unsigned r = RAX; r <= RDX; r++) {
+		emit_mark(e, MARK_DONE);
+		emit_spill(e, r);
+	}
+	emit_mark(e, MARK_DONE);
+	emit_wrpkru(e, engine.pkru[t->b->flavour]);
+	for (unsigned r = RAX; r <= RDX; r++) {
+		emit_unspill(e, r);
+		emit_mark(e, MARK_DONE);
+	}
+}
+
 /* Resolve in C, run on the pointer, restore the pointer register. Accesses that need
  * something afterwards (bounce buffer, trace) take the second, out-of-line copy. */
 static void soft(struct tr *t)
@@ -230,8 +248,10 @@ static void soft(struct tr *t)
 		e->goff += t->in.len;
 		emit_mark(e, MARK_DONE);
 		emit_unspill(e, p->reg);
+		if (t->b->flavour != FLAVOUR_SOFT)
+			emit_close(t);
 		e->goff -= t->in.len;
-	} /* else: user code must not go on with the rights that the pointer needs */
+	} /* else: rare enough to end in C */
 	p->back = e->off;
 }
 
@@ -530,7 +550,7 @@ static bool vector_allowed(struct tr *t)
 
 	if (vector_exempt(in))
 		return true;
-	t->b->has_vector = 1;
+	t->b->rests_on |= BIT(PREMISE_VECTOR);
 	if (in->vex && (!(v->cr4 & CR4_OSXSAVE) || (v->xcr0 & need) != need))
 		raise(t, EXC_UD);
 	else if (!in->vex && !x87 && (em || !(v->cr4 & CR4_OSFXSR)) && !is_fxsave(in))
@@ -769,6 +789,7 @@ static void translate_rdtsc(struct tr *t)
 {
 	struct emit *e = &t->e;
 
+	t->b->rests_on |= BIT(PREMISE_TSC);
 	if (t->v->tsc_offset || ((t->v->cr4 & CR4_TSD) && (t->b->mode & MODE_CPL3))) {
 		callout(t, true);
 		return;
@@ -788,7 +809,7 @@ static void translate_rdtsc(struct tr *t)
 static void translate_cli(struct tr *t)
 {
 	struct emit *e = &t->e;
-	u64 addr = HOT_VCPU_HVA + offsetof(struct vcpu, intr_enabled);
+	u64 addr = HOT_SLOTS_K_HVA + offsetof(struct slots, intr_enabled);
 
 	if ((t->b->mode & MODE_CPL3)) {
 		callout(t, false);

@@ -71,7 +71,8 @@ static bool probe_denied_sigstack(int key)
 /* --- the rest ---------------------------------------------------------------------- */
 static int alloc_keys(struct host_caps *h)
 {
-	u8 *const keys[] = { &h->key_zone, &h->key_kl, &h->key_kh, &h->key_s, &h->key_t, &h->key_p };
+	u8 *const keys[] = { &h->key_zone, &h->key_kl, &h->key_kh, &h->key_p,
+			     &h->key_s,	   &h->key_t,  &h->key_ks, &h->key_kt };
 
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
 		long key = sys_pkey_alloc(0, 0);
@@ -118,10 +119,10 @@ static void log_host(const struct host_caps *h)
 	if (uname(&u) == 0)
 		log_msg(LOG_CONFIG, "config: host kernel %s\n", u.release);
 	log_msg(LOG_CONFIG, "config: protection keys: %s (zone %u, kernel-low %u, kernel-high %u, "
-		"spill %u, tables %u, vCPU %u)\n", h->pkeys ? "yes" : "no", h->key_zone, h->key_kl,
-		h->key_kh, h->key_s, h->key_t, h->key_p);
+		"vCPU %u, slots %u and %u, tables %u and %u)\n", h->pkeys ? "yes" : "no", h->key_zone,
+		h->key_kl, h->key_kh, h->key_p, h->key_s, h->key_ks, h->key_t, h->key_kt);
 	log_msg(LOG_CONFIG, "config: signal frames on a stack with a denied key: %s\n",
-		h->key_sigstack == h->key_zone ? "yes" : "no, the stack has the spill pages' key");
+		h->key_sigstack == h->key_zone ? "yes" : "no, the stack has the key of user slots");
 	log_msg(LOG_CONFIG, "config: signal stack: %u KiB (a frame needs %lu bytes)\n",
 		h->sigstack_size >> 10, getauxval(AT_MINSIGSTKSZ));
 	log_msg(LOG_CONFIG, "config: FSGSBASE: %s\n", h->fsgsbase ? "yes" : "no, by arch_prctl");

@@ -189,10 +189,14 @@ static int zone_key(u64 a)
 
 	if (a >= PHYS_HVA || (a >= HOT_VCPU_HVA && a < HOT_VCPU_HVA + HOT_VCPU_SIZE))
 		return h->key_p;
-	if (a == HOT_USER_SPILL_HVA)
+	if (a == HOT_SLOTS_U_HVA)
 		return h->key_s;
-	if (a == HOT_TABLE_K_HVA || a == HOT_TABLE_U_HVA)
+	if (a == HOT_SLOTS_K_HVA)
+		return h->key_ks;
+	if (a == HOT_TABLE_U_HVA)
 		return h->key_t;
+	if (a == HOT_TABLE_K_HVA)
+		return h->key_kt;
 	if (a == VIEW_SIGSTACK_HVA)
 		return h->key_sigstack;
 	return h->key_zone;
@@ -289,6 +293,8 @@ NORETURN static void view_start(unsigned slot)
 	require("map its stack", map_private(VIEW_STACK_HVA, VIEW_STACK_SIZE));
 	require("map its signal stack", map_private(VIEW_SIGSTACK_HVA, ARENA->host.sigstack_size));
 	require("map its data", map_private(PRIVATE_HVA, PAGE_SIZE));
+	require("map its slots", map_private(HOT_SLOTS_U_HVA, PAGE_SIZE));
+	require("map its slots", map_private(HOT_SLOTS_K_HVA, PAGE_SIZE));
 	run_on_stack(VIEW_STACK_HVA + VIEW_STACK_SIZE, view_setup, slot);
 }
 

@@ -397,10 +397,14 @@ static void test_keys(void)
 		u32 want = h->key_zone;
 		if (start >= PHYS_HVA || start == HOT_VCPU_HVA)
 			want = h->key_p;
-		else if (start == HOT_USER_SPILL_HVA)
+		else if (start == HOT_SLOTS_U_HVA)
 			want = h->key_s;
-		else if (start == HOT_TABLE_K_HVA || start == HOT_TABLE_U_HVA)
+		else if (start == HOT_SLOTS_K_HVA)
+			want = h->key_ks;
+		else if (start == HOT_TABLE_U_HVA)
 			want = h->key_t;
+		else if (start == HOT_TABLE_K_HVA)
+			want = h->key_kt;
 		else if (start == VIEW_SIGSTACK_HVA)
 			want = h->key_sigstack;
 		if (key != want)

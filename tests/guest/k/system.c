@@ -148,6 +148,44 @@ static void debug(void)
 	wr_dr0(0); wr_dr1(0); wr_dr2(0); wr_dr3(0);
 }
 
+static __attribute__((noinline)) u64 rdtscp(u32 *aux)
+{
+	u32 a, d;
+
+	asm volatile("rdtscp" : "=a"(a), "=d"(d), "=c"(*aux));
+	return a | (u64)d << 32;
+}
+
+SNIP(u_rdtsc, "rdtsc");
+/* The same instruction, run before and after what it reads has been written. */
+static void tsc_written(void)
+{
+	u32 aux;
+	u64 t, before;
+
+	for (u32 i = 0; i < 4 && has(0x80000001, 3, 27); i++) {
+		wrmsr(0xc0000103, 0x1000 + i);
+		rdtscp(&aux);
+		EQ("TSC_AUX", aux, 0x1000 + i);
+	}
+	regs_init(&r);
+	EQ("user", RUN_USER(&r, u_rdtsc), VEC_EXIT);
+	for (u32 i = 0; i < 4; i++) {
+		wr_cr4(rd_cr4() ^ 4); /* TSD */
+		regs_init(&r);
+		EQ("user, TSD", run_user_at(&r, UCODE), i & 1 ? VEC_EXIT : 13);
+	}
+	if (tcg())
+		return;
+	before = rdtsc();
+	wrmsr(0x10, before + (1UL << 50));
+	t = rdtsc();
+	CHECK(t - before >= 1UL << 50 && t - before < (1UL << 50) + (1UL << 40), "TSC written: %lx after %lx", t, before);
+	wrmsr(0x10, t - (1UL << 50));
+	t = rdtsc();
+	CHECK(t - before < 1UL << 40, "TSC written back: %lx after %lx", t, before);
+}
+
 SNIP(u_tsc, "rdtsc; shl $32,%rdx; or %rdx,%rax; mov %rax,%rsi; rdtsc; shl $32,%rdx; or %rdx,%rax; sub %rsi,%rax");
 static void tsc(void)
 {
@@ -222,5 +260,6 @@ static void umip(void)
 
 const struct test tests[] = {
 	{ "system.cpuid", cpuid_sane }, { "system.msrs", msrs }, { "system.control", control },
-	{ "system.debug", debug }, { "system.tsc", tsc }, { "system.umip", umip }, { NULL, NULL },
+	{ "system.debug", debug }, { "system.tsc", tsc },
+	{ "system.tsc_written", tsc_written }, { "system.umip", umip }, { NULL, NULL },
 };
