@@ -93,6 +93,8 @@ enum fill_result shadow_fill(struct vcpu *v, u64 hva, bool write, enum flavour f
  * arena at base; returns the bytes used. */
 size_t shadow_init(void *base, size_t size);
 /* Called once in each view process after its private memory is set up. */
+/* May user code of the current address space run in this view as it is? */
+bool shadow_view_is_home(const struct vcpu *v);
 void shadow_view_init(unsigned slot);
 /* The slot of the view that should run code of flavour f now: for KHIGH the running
  * one where its high half agrees; else the view of v->cr3, a free one, or the least

@@ -20,6 +20,16 @@ static void load_flat(struct vcpu *v, u16 cs, u16 ss, unsigned cpl, bool code64)
 	v->cpl = cpl;
 }
 
+void cpu_load_syscall_segments(struct vcpu *v, unsigned cpl)
+{
+	u16 sel = cpl ? v->star >> 48 : v->star >> 32;
+
+	if (cpl)
+		load_flat(v, (sel + 16) | 3, (sel + 8) | 3, 3, true);
+	else
+		load_flat(v, sel & ~3, sel + 8, 0, true);
+}
+
 static bool syscall_mode(const struct vcpu *v)
 {
 	return (v->efer & EFER_SCE) && cpu_long_mode(v) &&
@@ -28,8 +38,6 @@ static bool syscall_mode(const struct vcpu *v)
 
 int op_syscall(struct vcpu *v, const struct insn *in)
 {
-	u16 sel = v->star >> 32;
-
 	(void)in;
 	if (!syscall_mode(v))
 		return cpu_fault(v, EXC_UD);
@@ -37,7 +45,7 @@ int op_syscall(struct vcpu *v, const struct insn *in)
 	v->gpr[R11] = cpu_rflags(v) & ~(u64)FL_RF;
 	v->rip = in_64bit(v) ? v->lstar : v->cstar;
 	cpu_set_rflags(v, v->gpr[R11] & ~v->sfmask);
-	load_flat(v, sel & ~3, sel + 8, 0, true);
+	cpu_load_syscall_segments(v, 0);
 	return CPU_JUMP;
 }
 

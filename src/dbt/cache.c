@@ -252,6 +252,9 @@ void cache_check_premises(const struct vcpu *v)
 {
 	const u64 now[PREMISE_COUNT] = {
 		[PREMISE_VECTOR] = (v->cr4 & (CR4_OSFXSR | CR4_OSXSAVE)) | (v->cr0 & CR0_EM) | v->xcr0 << 32,
+		[PREMISE_LSTAR] = v->lstar,
+		[PREMISE_STAR] = (v->star & ~0xffffffffUL) | (v->efer & EFER_SCE),
+		[PREMISE_SFMASK] = v->sfmask,
 		[PREMISE_TSC] = (u32)v->tsc_aux | (v->cr4 & CR4_TSD) << 32 | (u64)(v->tsc_offset != 0) << 63,
 	};
 
@@ -391,7 +394,7 @@ void dbt_unmapped(unsigned slot, gla_t start, u64 len)
 		for (unsigned s = 0; s < VIEW_MAX; s++)
 			if (s == slot || slot == VIEW_MAX)
 				table_clear(table_user_of(s), &cache->used_user[s]);
-		if (cache->table_mode[0] >> 4 == FLAVOUR_KLOW)
+		if (cache->table_kind[0] >> 6 == FLAVOUR_KLOW)
 			table_flush(false);
 		return;
 	}

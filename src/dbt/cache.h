@@ -24,6 +24,7 @@ enum mark_kind {
 enum mark_flags {
 	MARK_PUSHED = 1, /* RSP has been decremented by 8 and must be put back */
 	MARK_SOFT = 2,   /* a soft operand's pointer is in use: host addresses are physmap's */
+	MARK_SHADOW = 4, /* boundary after STI: interrupts wait for one more instruction */
 };
 struct mark {
 	u16 off;   /* host offset in the block */
@@ -56,13 +57,20 @@ struct exit_rec {
 	u16 goff;
 	u8 kind;
 	u8 scratch;    /* register that receives the soft pointer */
+	u8 flavour, mode; /* of the code that leaves here; for chains, of what comes next */
+	u8 shadow;     /* the instruction is in the shadow of STI */
 	i32 undo;
 };
 
 enum block_mode {
 	MODE_CPL3 = 1, MODE_FPU_TRAP = 2, MODE_CODE32 = 4, MODE_CODE16 = 8,
 	MODE_STEP = 16, /* RFLAGS.TF: one instruction, never chained; #DB follows */
+	/* User code whose CS, SS and flags are those that SYSRET loads (flags: IF alone, but
+	 * the arithmetic ones): SYSCALL and SYSRET need not leave translated code. */
+	MODE_FAST = 32,
 };
+/* Mode and flavour: a lookup table holds blocks of one kind at a time. */
+static inline u8 block_kind(u8 flavour, u8 mode) { return mode | flavour << 6; }
 struct block {
 	u64 gva;
 	u64 page0, page1; /* gpa of the page, and of the next if the code crosses; ~0 none */
@@ -80,6 +88,9 @@ struct block {
 enum premise {
 	PREMISE_VECTOR, /* which vector instructions are valid: CR0.EM, CR4.OSFXSR, OSXSAVE, XCR0 */
 	PREMISE_TSC,    /* RDTSC, RDTSCP in line: TSC offset, CR4.TSD, IA32_TSC_AUX */
+	PREMISE_LSTAR,  /* SYSCALL and SYSRET in line */
+	PREMISE_STAR,   /* and EFER.SCE */
+	PREMISE_SFMASK,
 	PREMISE_COUNT
 };
 
@@ -100,7 +111,7 @@ struct cache {
 	u32 n_soft;
 	u64 flushes;
 	u64 premise[PREMISE_COUNT]; /* what the blocks that rest on it were translated for */
-	u8 table_mode[2]; /* block mode and flavour << 4 that the kernel and user tables hold */
+	u8 table_kind[2]; /* which blocks (block_kind) the kernel and user tables hold */
 	struct mark stub_mark[40]; /* back-map of the lookup stubs; off from the cache's start */
 	u32 n_stub_marks;
 	/* Entry points of the common stubs. */
@@ -143,7 +154,17 @@ void emit_stubs(void);
 struct slots {
 	u64 reg[16];      /* guest registers that translated code has spilled */
 	u64 target;       /* host PC to jump to, or guest RIP on the way to the engine */
-	u8 intr_enabled;  /* RFLAGS.IF while kernel code runs */
+	u64 stack[4], stack_end[1]; /* for PUSHF; what is pushed first lies in stack[3] */
+	/* In the kernel's page only: guest state that translated code changes without C, copied
+	 * from struct vcpu when it is entered and back when it has left (context.c). */
+	u64 intr;         /* RFLAGS.IF: FL_IF or 0 */
+	u64 sysflags;     /* RFLAGS as PUSHF stores it, but the flags of FL_HOST and IF */
+	u64 gs_base, kernel_gs_base;
+	u64 gs_host, kernel_gs_host; /* what the host's FS.base holds for them in kernel-high code */
+	u64 fs_base;
+	u64 hold;         /* something waits for IF: setting it is for C */
+	u64 user_ready;   /* SYSRET may go straight to user code: view and table are right */
+	u64 flags;        /* the host's, on the way: LAHF and SETO */
 };
 static inline struct slots *slots_of(u8 flavour)
 {

@@ -27,6 +27,8 @@ void emit_mark(struct emit *e, enum mark_kind kind)
 	else
 		m = &cache->mark[b->marks + b->n_marks++];
 	*m = (struct mark){ off, e->goff, e->spilled, kind, e->flags };
+	if (kind == MARK_BOUNDARY && e->shadow_goff && e->goff == e->shadow_goff)
+		m->flags |= MARK_SHADOW;
 	cache->n_marks = b->marks + b->n_marks;
 }
 
@@ -41,7 +43,21 @@ static void emit_rip_op(struct emit *e, u8 opcode, unsigned reg, u64 addr)
 }
 void emit_store_abs(struct emit *e, unsigned reg, u64 addr) { emit_rip_op(e, 0x89, reg, addr); }
 void emit_load_abs(struct emit *e, unsigned reg, u64 addr) { emit_rip_op(e, 0x8b, reg, addr); }
-static void emit_lea_abs(struct emit *e, unsigned reg, u64 addr) { emit_rip_op(e, 0x8d, reg, addr); }
+void emit_lea_abs(struct emit *e, unsigned reg, u64 addr) { emit_rip_op(e, 0x8d, reg, addr); }
+
+void emit_store_imm(struct emit *e, u64 addr, i32 imm)
+{
+	EMIT(e, 0x48, 0xc7, 0x05);
+	emit_u32(e, (u32)(addr - (CODE_RX_HVA + e->off + 8)));
+	emit_u32(e, (u32)imm);
+}
+
+void emit_cmp_zero(struct emit *e, u64 addr)
+{
+	EMIT(e, 0x48, 0x83, 0x3d);
+	emit_u32(e, (u32)(addr - (CODE_RX_HVA + e->off + 5)));
+	emit_u8(e, 0);
+}
 
 void emit_mov_imm(struct emit *e, unsigned reg, u64 val)
 {
@@ -93,6 +109,14 @@ u32 emit_jmp(struct emit *e, u32 target)
 {
 	emit_u8(e, 0xe9);
 	emit_u32(e, target - (e->off + 4));
+	return e->off - 4;
+}
+
+u32 emit_jcc(struct emit *e, u8 cond)
+{
+	emit_u8(e, 0x0f);
+	emit_u8(e, 0x80 | cond);
+	emit_u32(e, 0);
 	return e->off - 4;
 }
 
@@ -325,8 +349,7 @@ static void emit_jmp_host(struct emit *e, u64 addr)
 	EMIT(e, 0xff, 0xe0);
 }
 
-/* jmp [rip + target slot] */
-static void emit_jmp_slot(struct emit *e, u8 flavour)
+void emit_jmp_slot(struct emit *e, u8 flavour)
 {
 	EMIT(e, 0xff, 0x25);
 	emit_u32(e, (u32)(spill_slot(flavour, SLOT_TARGET) - (CODE_RX_HVA + e->off + 4)));

@@ -12,6 +12,7 @@ struct emit {
 	u16 goff;
 	u16 spilled;
 	u8 flags;
+	u16 shadow_goff; /* the boundary here follows STI; 0 none */
 };
 
 void emit_u8(struct emit *e, u8 b);
@@ -29,6 +30,9 @@ void emit_mark(struct emit *e, enum mark_kind kind);
 
 void emit_store_abs(struct emit *e, unsigned reg, u64 addr); /* mov [rip+..], reg (64-bit) */
 void emit_load_abs(struct emit *e, unsigned reg, u64 addr);
+void emit_lea_abs(struct emit *e, unsigned reg, u64 addr);
+void emit_store_imm(struct emit *e, u64 addr, i32 imm);      /* mov qword [rip+..], simm32 */
+void emit_cmp_zero(struct emit *e, u64 addr);                /* cmp qword [rip+..], 0 */
 void emit_mov_imm(struct emit *e, unsigned reg, u64 val);    /* shortest form, no flags */
 void emit_lea_sum(struct emit *e, unsigned dst, unsigned a, unsigned b, i32 disp); /* dst = a + b + disp */
 /* WRPKRU; clobbers EAX, ECX, EDX, changes no flags. Nothing on a host without keys. */
@@ -36,6 +40,8 @@ void emit_wrpkru(struct emit *e, u32 rights);
 void emit_spill(struct emit *e, unsigned reg);
 void emit_unspill(struct emit *e, unsigned reg);
 u32 emit_jmp(struct emit *e, u32 target); /* returns the offset of rel32 */
+u32 emit_jcc(struct emit *e, u8 cond);    /* forward: returns the offset of rel32, to be patched */
+void emit_jmp_slot(struct emit *e, u8 flavour); /* jmp [target slot] */
 void emit_patch_here(struct emit *e, u32 rel32_at);
 
 enum mem_form { MEM_KEEP, MEM_BASE, MEM_ABS32, MEM_NONE };

@@ -13,10 +13,6 @@
 
 struct engine engine;
 
-/* GS and FS poison: kernel code whose GS.base cannot be folded. Operands that use it hit
- * an unmapped part of the zone, fault, and become soft. */
-#define FS_POISON (CODE_RW_HVA + 0x80000000UL)
-
 void flight_record(u32 kind, u32 arg, u64 rip, u64 a, u64 b)
 {
 	struct arena *ar = ARENA;
@@ -44,41 +40,6 @@ void fpu_restore(const void *area)
 	__asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"((u32)m), "d"((u32)(m >> 32)) : "memory");
 }
 
-/* --- FS and GS --------------------------------------------------------------------------- */
-static void set_fs(u64 base)
-{
-	if (engine.cur_fs == base)
-		return;
-	engine.cur_fs = base;
-	if (ARENA->host.fsgsbase)
-		__asm__ volatile("wrfsbase %0" : : "r"(base));
-	else
-		sys_arch_prctl(0x1002, base);
-}
-
-static void set_gs(u64 base)
-{
-	if (engine.cur_gs == base)
-		return;
-	engine.cur_gs = base;
-	if (ARENA->host.fsgsbase)
-		__asm__ volatile("wrgsbase %0" : : "r"(base));
-	else
-		sys_arch_prctl(0x1001, base);
-}
-
-static void load_segment_bases(struct vcpu *v, u8 flavour)
-{
-	if (flavour == FLAVOUR_KHIGH) {
-		u64 fs = v->seg[SEG_GS].base + engine.fold;
-		set_fs(fs >> 47 ? FS_POISON : fs);
-		set_gs(engine.fold);
-	} else if (flavour != FLAVOUR_SOFT) {
-		set_fs(v->seg[SEG_FS].base);
-		set_gs(v->seg[SEG_GS].base);
-	}
-}
-
 /* --- what code comes next ------------------------------------------------------------------ */
 u8 engine_flavour(const struct vcpu *v)
 {
@@ -97,7 +58,7 @@ u8 engine_mode(const struct vcpu *v)
 {
 	int size = cpu_code_size(v);
 
-	return (v->cpl == 3 ? MODE_CPL3 : 0) | ((v->cr0 & (CR0_TS | CR0_EM)) ? MODE_FPU_TRAP : 0) |
+	return (v->cpl == 3 ? MODE_CPL3 : 0) | (context_fast_user(v) ? MODE_FAST : 0) | ((v->cr0 & (CR0_TS | CR0_EM)) ? MODE_FPU_TRAP : 0) |
 	       (size == 32 ? MODE_CODE32 : size == 16 ? MODE_CODE16 : 0) | ((v->rflags & FL_TF) ? MODE_STEP : 0);
 }
 
@@ -110,7 +71,7 @@ static u32 translate_safely(struct vcpu *v, u8 flavour, u8 mode, u64 gpa, u64 pa
 	if (!cache_room())
 		cache_flush();
 	fpu_save(area);
-	set_fs(engine.host_fs);
+	context_host_fs();
 	id = translate_block(v, flavour, mode, v->rip, gpa, page1);
 	fpu_restore(area);
 	return id;
@@ -157,23 +118,13 @@ u32 engine_find_block(struct vcpu *v, bool single)
 /* --- entry ------------------------------------------------------------------------------------ */
 static void enter(struct vcpu *v, u64 host_pc, u8 flavour, u32 pkru, bool inside)
 {
-	struct slots *s = slots_of(flavour);
-	u64 id, tail = CODE_RX_HVA + (flavour == FLAVOUR_USER ? cache->enter_user : cache->enter_kernel);
+	u64 tail = CODE_RX_HVA + (flavour == FLAVOUR_USER ? cache->enter_user : cache->enter_kernel);
 
-	load_segment_bases(v, flavour);
 	engine.flavour = flavour;
 	engine.stepping = false;
 	engine.boundaries = 0;
 	v->enter_pkru = pkru;
-	v->enter_rsp = v->gpr[RSP] + (flavour == FLAVOUR_KHIGH ? engine.fold : 0);
-	v->enter_flags = (v->rflags & FL_HOST) | 0x202;
-	if (v->cpl == 3 && (v->cr0 & CR0_AM))
-		v->enter_flags |= v->rflags & FL_AC;
-	s->reg[RAX] = v->gpr[RAX];
-	s->reg[RCX] = v->gpr[RCX];
-	s->reg[RDX] = v->gpr[RDX];
-	s->target = host_pc;
-	s->intr_enabled = v->intr_enabled;
+	context_load(v, flavour, host_pc);
 	v->in_guest = 1;
 	if (inside)
 		engine_enter_inside(v, tail);
@@ -181,14 +132,7 @@ static void enter(struct vcpu *v, u64 host_pc, u8 flavour, u32 pkru, bool inside
 		engine_enter(v, tail);
 	v->in_guest = 0;
 	engine.stepping = false;
-	if (flavour != FLAVOUR_USER)
-		v->intr_enabled = s->intr_enabled != 0;
-	id = v->exit_id;
-	if (id == EXIT_ID_ASYNC || id == EXIT_ID_FAULT || id == EXIT_ID_RETRY)
-		return; /* the handler has stored the exact state, or nothing has run */
-	if (flavour == FLAVOUR_KHIGH)
-		v->gpr[RSP] -= engine.fold;
-	v->rflags = (v->rflags & ~(u64)FL_HOST) | (v->exit_flags & FL_HOST);
+	context_store(v);
 }
 
 /* --- events ------------------------------------------------------------------------------------- */
@@ -282,9 +226,17 @@ static bool become_view(struct vcpu *v, u8 flavour, bool shadow)
 	engine.armed = 0; /* not known: another view has run; arm anew */
 	shadow_view_enter(v, engine.slot);
 	fpu_restore(v->xsave);
-	if (cache->table_mode[0] >> 4 == FLAVOUR_KLOW)
+	if (cache->table_kind[0] >> 6 == FLAVOUR_KLOW)
 		table_flush(false); /* the low half means something else in each view */
 	return true;
+}
+
+static void use_table(bool user, u8 kind)
+{
+	if (cache->table_kind[user] == kind)
+		return;
+	table_flush(user);
+	cache->table_kind[user] = kind;
 }
 
 /* Where to enter: from the lookup table, else by walking and translating. single: a block
@@ -301,11 +253,9 @@ static u64 find_entry(struct vcpu *v, u8 flavour, bool single)
 		id = engine_find_block(v, single);
 	} else {
 		/* One table serves one kind of code at a time: a hit enters without checks. */
-		u8 kind = mode | flavour << 4;
-		if (cache->table_mode[user] != kind) {
-			table_flush(user);
-			cache->table_mode[user] = kind;
-		}
+		use_table(user, block_kind(flavour, mode));
+		if (mode & MODE_FAST) /* may come to kernel code without C */
+			use_table(false, block_kind(FLAVOUR_KHIGH, mode & MODE_FPU_TRAP));
 		pc = table_get(user, v->rip);
 		if (pc)
 			return pc;
@@ -387,7 +337,7 @@ static void set_rights(const struct host_caps *h)
 #define READ(key) (1u << 2 * (key))
 	u32 none = 0x55555555u | 2u << 2 * h->key_t | 2u << 2 * h->key_kt;
 	u32 user = none & ~(OPEN(h->key_s) | READ(h->key_t));
-	u32 kernel = none & ~(OPEN(h->key_ks) | READ(h->key_kt) | OPEN(h->key_sigstack) * (h->key_sigstack == h->key_s));
+	u32 kernel = user & ~(OPEN(h->key_ks) | READ(h->key_kt)); /* SYSCALL and SYSRET need both */
 	u32 p = OPEN(h->key_p);
 
 	engine.pkru[FLAVOUR_USER] = user & ~OPEN(0);

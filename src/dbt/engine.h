@@ -21,7 +21,7 @@ struct engine {
 	u64 fold;
 	bool stepping;           /* TF is set in the host context, see fault.c */
 	unsigned boundaries;     /* instruction boundaries seen since stepping began */
-	u8 flavour;              /* of the code that runs or ran last */
+	u8 flavour;              /* of the code that was entered; after an exit, of what left */
 	enum soft_after after;
 	struct trace_write tw;
 	u64 bounce_ea;
@@ -32,6 +32,13 @@ struct engine {
 extern struct engine engine;
 
 void cpu_dump_registers(const struct vcpu *v); /* dump.c: the general ones, RIP and flags */
+
+/* context.c: between struct vcpu and what translated code holds. */
+void context_load(struct vcpu *v, u8 flavour, u64 host_pc);
+void context_store(struct vcpu *v);
+void context_host_fs(void); /* libc's FS.base, for library code */
+/* User code from which SYSCALL may be taken in line (MODE_FAST). */
+bool context_fast_user(const struct vcpu *v);
 
 /* entry.S: loads the guest state of v and runs; returns when something left for the
  * engine, with v->exit_id and the guest's registers stored. */

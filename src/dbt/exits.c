@@ -228,8 +228,7 @@ static enum after_exit chain(struct vcpu *v, u32 id)
 	to = engine_find_block(v, false);
 	if (!to || cache->flushes != flushes || cache->block[from].dead)
 		return GO_DISPATCH;
-	if (cache->block[to].flavour == cache->block[from].flavour &&
-	    cache->block[to].mode == cache->block[from].mode &&
+	if (cache->block[to].flavour == x->flavour && cache->block[to].mode == x->mode &&
 	    (cache->block[to].page1 == ~0UL || cache->block[to].flavour == FLAVOUR_KHIGH))
 		cache_chain(id, to);
 	return GO_DISPATCH;
@@ -322,7 +321,7 @@ enum after_exit exit_handle(struct vcpu *v, u64 *pc)
 		return callout(v, x, in, pc);
 	case EXIT_SOFT:
 		/* A loop of soft operands never comes by the engine's own check. */
-		if (v->event_pending)
+		if (v->event_pending && !x->shadow)
 			return GO_DISPATCH;
 		v->counters[CTR_EXIT_SOFT]++;
 		if (log_on(LOG_EXITS))

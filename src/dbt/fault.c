@@ -53,6 +53,7 @@ static void store_regs(struct vcpu *v, const ucontext_t *uc, u8 flavour, const s
 static void store_state(struct vcpu *v, const ucontext_t *uc, const struct block *b, const struct mark *m)
 {
 	store_regs(v, uc, b->flavour, m);
+	engine.flavour = b->flavour;
 	v->rip = b->gva + m->goff;
 	if (b->mode & (MODE_CODE32 | MODE_CODE16))
 		v->rip = (u32)v->rip;
@@ -82,6 +83,7 @@ static bool land_from_stub(struct vcpu *v, ucontext_t *uc, const struct mark *m,
 		rip = to->gva;
 	}
 	store_regs(v, uc, flavour, m);
+	engine.flavour = flavour;
 	v->rip = rip;
 	return true;
 }
@@ -106,7 +108,7 @@ static bool land_from_block(struct vcpu *v, ucontext_t *uc, const struct block *
 	switch (m->kind) {
 	case MARK_BOUNDARY:
 		engine.boundaries++;
-		if (v->shadow_rip == rip && engine.boundaries < 2)
+		if ((m->flags & MARK_SHADOW) || (v->shadow_rip == rip && engine.boundaries < 2))
 			return false;
 		break;
 	case MARK_RESTART:
@@ -200,6 +202,15 @@ static bool already_soft(const struct block *b, const struct mark *m)
 	       soft_wanted(b->page0 + ((b->gva + m->goff) & ~PAGE_MASK));
 }
 
+static void retry_soft(struct vcpu *v, ucontext_t *uc, const struct block *b, const struct mark *m)
+{
+	soften(b, m);
+	store_state(v, uc, b, m);
+	if (m->flags & MARK_SHADOW)
+		v->intr_shadow = 1;
+	land(uc, EXIT_ID_RETRY);
+}
+
 static void page_fault(struct vcpu *v, ucontext_t *uc, const struct block *b, const struct mark *m)
 {
 	u64 hva = GREG(uc, REG_CR2);
@@ -216,9 +227,7 @@ static void page_fault(struct vcpu *v, ucontext_t *uc, const struct block *b, co
 		land(uc, EXIT_ID_FAULT);
 		return;
 	case FILL_SOFT:
-		soften(b, m);
-		store_state(v, uc, b, m);
-		land(uc, EXIT_ID_RETRY);
+		retry_soft(v, uc, b, m);
 		return;
 	}
 }
@@ -261,9 +270,7 @@ void fault_host(int sig, ucontext_t *uc)
 		page_fault(v, uc, b, m);
 	} else if ((trap == EXC_GP || trap == EXC_SS) && b->flavour == FLAVOUR_KHIGH && !already_soft(b, m)) {
 		/* A folded address that is not canonical: the soft path knows what it was. */
-		soften(b, m);
-		store_state(v, uc, b, m);
-		land(uc, EXIT_ID_RETRY);
+		retry_soft(v, uc, b, m);
 	} else if (trap <= EXC_XM) {
 		exception(v, uc, b, m, trap);
 	} else {

@@ -9,33 +9,12 @@
  * mark (cache.h) from which the exact guest state can be recovered. */
 #include <string.h>
 #include "decode.h"
-#include "emit.h"
+#include "translate.h"
 #include "engine.h"
 #include "shadowbox/log.h"
 
-#define BLOCK_INSNS 64 /* most guest instructions in a block */
-
-struct pending_soft {
-	struct insn in;
-	u32 exit, back; /* exit record; where to go on afterwards */
-	u16 goff;
-	u8 reg, reg2;
-};
-
-struct tr {
-	struct emit e;
-	struct block *b;
-	struct vcpu *v;
-	struct insn in;
-	u64 rip, next_rip, fold;
-	u64 gpa;         /* of the instruction */
-	bool end, all_soft;
-	unsigned n_pending;
-	struct pending_soft pending[BLOCK_INSNS];
-};
-
 /* --- exits -------------------------------------------------------------------------------- */
-static u32 new_exit(struct tr *t, enum exit_kind kind)
+u32 new_exit(struct tr *t, enum exit_kind kind)
 {
 	u32 id = cache->n_exits++;
 	struct exit_rec *x = &cache->exit[id];
@@ -44,6 +23,9 @@ static u32 new_exit(struct tr *t, enum exit_kind kind)
 	x->block = t->e.block;
 	x->kind = kind;
 	x->goff = t->e.goff;
+	x->flavour = t->b->flavour;
+	x->mode = t->b->mode;
+	x->shadow = t->e.shadow_goff && t->e.goff == t->e.shadow_goff;
 	t->b->n_exits++;
 	return id;
 }
@@ -55,19 +37,20 @@ static u32 keep_insn(struct tr *t)
 }
 
 /* Leaves through exit `id`. The caller has marked the first byte. */
-static void emit_exit(struct tr *t, u32 id)
+void emit_exit_as(struct tr *t, u32 id, u8 flavour)
 {
 	struct emit *e = &t->e;
-	bool user = t->b->flavour == FLAVOUR_USER;
 
-	emit_store_abs(e, RAX, spill_slot(t->b->flavour, RAX));
+	emit_store_abs(e, RAX, spill_slot(flavour, RAX));
 	emit_mark(e, MARK_EXIT);
 	emit_u8(e, 0xb8);
 	emit_u32(e, id);
-	emit_jmp(e, user ? cache->exit_user : cache->exit_kernel);
+	emit_jmp(e, flavour == FLAVOUR_USER ? cache->exit_user : cache->exit_kernel);
 }
 
-static void callout(struct tr *t, bool resume)
+void emit_exit(struct tr *t, u32 id) { emit_exit_as(t, id, t->b->flavour); }
+
+void callout(struct tr *t, bool resume)
 {
 	u32 id = new_exit(t, EXIT_CALLOUT);
 
@@ -156,8 +139,6 @@ static bool is_soft(const struct tr *t)
 {
 	return t->b->flavour == FLAVOUR_SOFT || t->all_soft || soft_wanted(t->gpa);
 }
-
-static bool khigh(const struct tr *t) { return t->b->flavour == FLAVOUR_KHIGH; }
 
 /* A00-A3 with an absolute address, as the ModRM form of the same move. */
 static void moffs_to_modrm(struct insn *in)
@@ -616,6 +597,10 @@ static void translate_push_pop(struct tr *t)
 {
 	struct insn *in = &t->in;
 
+	if (khigh(t) && !stack_soft(t) && in->op == OP_POP && in->rsp_written && !in->has_mem && in->opsize == 8) {
+		translate_pop_rsp(t);
+		return;
+	}
 	if (stack_soft(t) || (khigh(t) && in->rsp_read) || (in->has_mem && khigh(t) && !khigh_direct(in))) {
 		callout(t, true);
 		return;
@@ -806,27 +791,12 @@ static void translate_rdtsc(struct tr *t)
 	emit_mov_imm(e, RCX, (u32)t->v->tsc_aux);
 }
 
-static void translate_cli(struct tr *t)
-{
-	struct emit *e = &t->e;
-	u64 addr = HOT_SLOTS_K_HVA + offsetof(struct slots, intr_enabled);
-
-	if ((t->b->mode & MODE_CPL3)) {
-		callout(t, false);
-		return;
-	}
-	emit_mark(e, MARK_BOUNDARY);
-	EMIT(e, 0xc6, 0x05); /* mov byte [rip + intr_enabled], 0 */
-	emit_u32(e, (u32)(addr - (CODE_RX_HVA + e->off + 5)));
-	emit_u8(e, 0);
-}
-
 /* Call-outs after which the block simply goes on: they change no mode, mapping, RIP or
  * interrupt state. */
 static bool callout_resumes(u16 op)
 {
 	switch (op) {
-	case OP_PUSHF: case OP_ENTER: case OP_PUSHA: case OP_POPA: case OP_PUSH_SEG: case OP_IN: case OP_OUT:
+	case OP_PUSHF: case OP_CLI: case OP_ENTER: case OP_PUSHA: case OP_POPA: case OP_PUSH_SEG: case OP_IN: case OP_OUT:
 	case OP_INS: case OP_OUTS: case OP_SMSW: case OP_SGDT: case OP_SIDT: case OP_SLDT: case OP_STR:
 	case OP_LGDT: case OP_LIDT: case OP_LAR: case OP_LSL: case OP_VERR: case OP_VERW:
 	case OP_MOV_FROM_SEG: case OP_RDMSR: case OP_CPUID: case OP_RDPMC: case OP_RDPID:
@@ -866,7 +836,10 @@ static void translate_op(struct tr *t)
 	case OP_LOOP: case OP_JRCXZ: translate_loop(t); break;
 	case OP_MOVS: case OP_STOS: case OP_LODS: case OP_CMPS: case OP_SCAS: translate_string(t); break;
 	case OP_RDTSC: case OP_RDTSCP: translate_rdtsc(t); break;
-	case OP_CLI: translate_cli(t); break;
+	case OP_CLI: case OP_STI: case OP_PUSHF: case OP_POPF: case OP_SWAPGS: case OP_SYSCALL: case OP_SYSRET:
+		if (!translate_system(t))
+			callout(t, callout_resumes(t->in.op));
+		break;
 	case OP_TOO_LONG: raise(t, EXC_GP); break;
 	case OP_REFUSE:
 		t->v->counters[CTR_REFUSED]++;
@@ -938,14 +911,14 @@ static void translate_insns(struct tr *t, unsigned max)
 			t->next_rip = (u32)t->next_rip;
 		t->gpa = b->page0 + (t->rip & ~PAGE_MASK);
 		t->e.goff = pos;
+		t->last = b->page1 != ~0UL || b->n_insns + 1u >= max || ((t->next_rip ^ b->gva) & PAGE_MASK);
 		if (log_on(LOG_IN_ASM))
 			trace_in_asm(t);
 		translate_op(t);
 		pos += t->in.len;
 		b->n_insns++;
 		b->guest_len = pos;
-		if (b->page1 != ~0UL || ((b->gva + pos) & ~PAGE_MASK) == 0 ||
-		    ((b->gva + pos) & PAGE_MASK) != (b->gva & PAGE_MASK) || b->n_insns >= max)
+		if (t->last)
 			break;
 	}
 	if (!t->end && pos) {

@@ -417,6 +417,11 @@ unsigned shadow_view_wanted(struct vcpu *v, enum flavour f)
 	return slot_claim(v, running, tag);
 }
 
+bool shadow_view_is_home(const struct vcpu *v)
+{
+	return view_self && ARENA->view[view_self->slot].cr3 == cpu_root(v) && ARENA->host.pkeys;
+}
+
 /* --- entering ---------------------------------------------------------------------- */
 
 static void catch_up_traces(struct vcpu *v, struct view_slot *vs)

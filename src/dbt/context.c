@@ -1,0 +1,150 @@
+/* The guest's context: from struct vcpu to what translated code holds and back.
+ *
+ * Translated code holds the general registers and arithmetic flags in the host's, segment
+ * bases in FS.base and GS.base, and some system state in the kernel's slots (cache.h), so
+ * that SYSCALL, SYSRET, SWAPGS, STI and the like need no C. Code may be left at another
+ * privilege than it was entered with: SYSCALL and SYSRET in line leave CS, SS and CPL to
+ * be found here, by the flavour that was left. Slots are not trusted: a guest kernel can
+ * write them, and reaches nothing but its own state. */
+#include "engine.h"
+#include "shadowbox/sys.h"
+
+/* Kernel code whose GS.base cannot be folded: operands that use it hit an unmapped part of
+ * the zone, fault, and become soft. */
+#define FS_POISON (CODE_RW_HVA + 0x80000000UL)
+
+static void set_fs(u64 base)
+{
+	if (engine.cur_fs == base)
+		return;
+	engine.cur_fs = base;
+	if (ARENA->host.fsgsbase)
+		__asm__ volatile("wrfsbase %0" : : "r"(base));
+	else
+		sys_arch_prctl(0x1002, base);
+}
+
+static void set_gs(u64 base)
+{
+	if (engine.cur_gs == base)
+		return;
+	engine.cur_gs = base;
+	if (ARENA->host.fsgsbase)
+		__asm__ volatile("wrgsbase %0" : : "r"(base));
+	else
+		sys_arch_prctl(0x1001, base);
+}
+
+void context_host_fs(void) { set_fs(engine.host_fs); }
+
+static u64 folded(u64 base)
+{
+	u64 a = base + engine.fold;
+
+	return a >> 47 ? FS_POISON : a;
+}
+
+static void load_segment_bases(const struct vcpu *v, u8 flavour)
+{
+	if (flavour == FLAVOUR_KHIGH) {
+		set_fs(folded(v->seg[SEG_GS].base));
+		set_gs(engine.fold);
+	} else if (flavour != FLAVOUR_SOFT) {
+		set_fs(v->seg[SEG_FS].base);
+		set_gs(v->seg[SEG_GS].base);
+	}
+}
+
+/* What the host's registers hold after code of this flavour, which may have changed them. */
+static void note_segment_bases(const struct vcpu *v, u8 flavour)
+{
+	if (flavour == FLAVOUR_KHIGH) {
+		engine.cur_fs = folded(v->seg[SEG_GS].base);
+		engine.cur_gs = engine.fold;
+	} else if (flavour == FLAVOUR_USER) {
+		engine.cur_fs = v->seg[SEG_FS].base;
+		engine.cur_gs = v->seg[SEG_GS].base;
+	}
+}
+
+bool context_fast_user(const struct vcpu *v)
+{
+	u16 sel = v->star >> 48;
+
+	return v->cpl == 3 && v->seg[SEG_CS].sel == ((sel + 16) | 3) && v->seg[SEG_SS].sel == ((sel + 8) | 3) &&
+	       v->intr_enabled && !(v->rflags & ~(u64)(FL_HOST | 2)) && ARENA->host.fsgsbase &&
+	       !ARENA->policy.no_chain;
+}
+
+/* Is user code of the current address space at home here, and the user lookup table its? */
+static bool user_ready(const struct vcpu *v)
+{
+	u8 mode = MODE_CPL3 | MODE_FAST | ((v->cr0 & (CR0_TS | CR0_EM)) ? MODE_FPU_TRAP : 0);
+
+	return cache->table_kind[true] == block_kind(FLAVOUR_USER, mode) && shadow_view_is_home(v) &&
+	       engine.slots_cr3 == v->cr3 && !v->irq_waiting && !v->nmi_pending && !v->nmi_blocked;
+}
+
+static void load_kernel_slots(const struct vcpu *v)
+{
+	struct slots *k = slots_of(FLAVOUR_KHIGH);
+
+	k->intr = v->intr_enabled ? FL_IF : 0;
+	k->sysflags = (v->rflags & ~(u64)(FL_HOST | FL_IF | FL_RF | FL_VM)) | 2;
+	k->gs_base = v->seg[SEG_GS].base;
+	k->kernel_gs_base = v->kernel_gs_base;
+	k->gs_host = folded(k->gs_base);
+	k->kernel_gs_host = folded(k->kernel_gs_base);
+	k->fs_base = v->seg[SEG_FS].base;
+	k->hold = v->irq_waiting | v->nmi_pending;
+	k->user_ready = user_ready(v);
+}
+
+void context_load(struct vcpu *v, u8 flavour, u64 host_pc)
+{
+	struct slots *s = slots_of(flavour);
+
+	load_segment_bases(v, flavour);
+	v->enter_rsp = v->gpr[RSP] + (flavour == FLAVOUR_KHIGH ? engine.fold : 0);
+	v->enter_flags = (v->rflags & FL_HOST) | 0x202;
+	if (v->cpl == 3 && (v->cr0 & CR0_AM))
+		v->enter_flags |= v->rflags & FL_AC;
+	s->reg[RAX] = v->gpr[RAX];
+	s->reg[RCX] = v->gpr[RCX];
+	s->reg[RDX] = v->gpr[RDX];
+	s->target = host_pc;
+	load_kernel_slots(v);
+}
+
+static void store_kernel_slots(struct vcpu *v, u8 flavour)
+{
+	const struct slots *k = slots_of(FLAVOUR_KHIGH);
+
+	v->intr_enabled = k->intr != 0;
+	if (gla_is_canonical(k->gs_base))
+		v->seg[SEG_GS].base = k->gs_base;
+	if (gla_is_canonical(k->kernel_gs_base))
+		v->kernel_gs_base = k->kernel_gs_base;
+	if (flavour == FLAVOUR_USER && v->cpl != 3)
+		cpu_load_syscall_segments(v, 3);
+	else if (flavour == FLAVOUR_KHIGH && v->cpl == 3)
+		cpu_load_syscall_segments(v, 0);
+}
+
+void context_store(struct vcpu *v)
+{
+	u64 id = v->exit_id;
+	bool record = id >= EXIT_FIRST && id < cache->n_exits;
+
+	if (record && cache->exit[id].kind != EXIT_CHAIN)
+		engine.flavour = cache->block[cache->exit[id].block].flavour;
+	else if (record)
+		engine.flavour = cache->exit[id].flavour;
+	store_kernel_slots(v, engine.flavour);
+	note_segment_bases(v, engine.flavour);
+	if (!record)
+		return; /* the handler has stored the exact state, or nothing has run */
+	if (engine.flavour == FLAVOUR_KHIGH)
+		v->gpr[RSP] -= engine.fold;
+	v->rflags = (v->rflags & ~(u64)FL_HOST) | (v->exit_flags & FL_HOST);
+}

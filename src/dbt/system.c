@@ -1,0 +1,392 @@
+/* System instructions in line: CLI, STI, PUSHF, POPF, SWAPGS, SYSCALL, SYSRET, POP RSP.
+ *
+ * They work on the kernel's slots (cache.h), which context.c copies from struct vcpu and
+ * back; what is unusual leaves for the call-out of the same instruction. Up to the first
+ * change every host PC is marked so that the instruction can begin anew; from then on
+ * MARK_STEP, until it is done. SDM vol. 2; the host's flags are set by ADD and SAHF, for
+ * POPF would lose the trap flag of a single step.
+ *
+ * Not in line: kernel-low and 16/32-bit code, other operand sizes. */
+#include "engine.h"
+#include "translate.h"
+
+#define K(field) (HOT_SLOTS_K_HVA + offsetof(struct slots, field))
+#define U(field) (HOT_SLOTS_U_HVA + offsetof(struct slots, field))
+#define UR(r) spill_slot(FLAVOUR_USER, r)
+#define KR(r) spill_slot(FLAVOUR_KHIGH, r)
+#define CC_E 4
+#define CC_NE 5
+
+/* All that POPF and SYSRET load beside FL_HOST and IF. */
+#define FL_SYSTEM (FL_TF | FL_IOPL | FL_NT | FL_AC | FL_VIF | FL_VIP | FL_ID)
+
+/* EAX and EDX are scratch, the flags to come (without DF) are in reg. */
+static void emit_set_flags(struct emit *e, unsigned reg)
+{
+	if (reg == R11)
+		EMIT(e, 0x44, 0x89, 0xda); /* mov edx, r11d */
+	else
+		EMIT(e, 0x89, 0xc2); /* mov edx, eax */
+	EMIT(e, 0x89, 0xd0,            /* mov eax, edx */
+	     0xc1, 0xe8, 0x0b,         /* shr eax, 11: OF */
+	     0x83, 0xe0, 0x01,         /* and eax, 1 */
+	     0x88, 0xd4,               /* mov ah, dl */
+	     0xfc,                     /* cld */
+	     0x04, 0x7f,               /* add al, 0x7f: sets OF if AL was 1 */
+	     0x9e);                    /* sahf */
+}
+
+static void emit_and_eax(struct emit *e, u32 imm)
+{
+	emit_u8(e, 0x25);
+	emit_u32(e, imm);
+}
+
+static void emit_cmp_eax(struct emit *e, u32 imm)
+{
+	emit_u8(e, 0x3d);
+	emit_u32(e, imm);
+}
+
+static void spill(struct emit *e, unsigned reg)
+{
+	emit_spill(e, reg);
+	emit_mark(e, MARK_RESTART);
+}
+
+/* The instruction is done: what follows is at the next boundary, but for these registers. */
+static void unspill_done(struct tr *t, unsigned a, int b)
+{
+	struct emit *e = &t->e;
+
+	e->goff += t->in.len;
+	emit_mark(e, MARK_DONE);
+	emit_unspill(e, a);
+	if (b >= 0) {
+		emit_mark(e, MARK_DONE);
+		emit_unspill(e, (unsigned)b);
+	}
+	e->goff -= t->in.len;
+}
+
+/* Leaves by call-out with nothing changed. */
+static void leave(struct tr *t)
+{
+	u32 id = new_exit(t, EXIT_CALLOUT);
+
+	cache->exit[id].insn = cache->n_insns;
+	cache->insn[cache->n_insns++] = t->in;
+	emit_mark(&t->e, MARK_BOUNDARY);
+	emit_exit(t, id);
+}
+
+/* --- the interrupt flag ------------------------------------------------------------------- */
+static bool translate_cli(struct tr *t)
+{
+	if (t->b->mode & MODE_CPL3)
+		return false;
+	emit_mark(&t->e, MARK_BOUNDARY);
+	emit_store_imm(&t->e, K(intr), 0);
+	return true;
+}
+
+/* The boundary behind it is in its shadow: the next instruction must be of the same block. */
+static bool translate_sti(struct tr *t)
+{
+	struct emit *e = &t->e;
+	u32 at;
+
+	if (!khigh(t) || t->last)
+		return false;
+	emit_mark(e, MARK_BOUNDARY);
+	spill(e, RCX);
+	emit_load_abs(e, RCX, K(hold));
+	EMIT(e, 0xe3, 0); /* jrcxz */
+	at = e->off;
+	emit_unspill(e, RCX);
+	leave(t);
+	*((u8 *)CODE_RW_HVA + at - 1) = (u8)(e->off - at);
+	e->spilled = 1u << RCX;
+	emit_mark(e, MARK_RESTART);
+	emit_store_imm(e, K(intr), FL_IF);
+	emit_mark(e, MARK_STEP);
+	emit_unspill(e, RCX);
+	e->shadow_goff = e->goff + t->in.len;
+	return true;
+}
+
+/* --- RFLAGS ----------------------------------------------------------------------------------- */
+/* PUSHF of the host gives FL_HOST and IF; the rest is added. */
+static bool translate_pushf(struct tr *t)
+{
+	struct emit *e = &t->e;
+
+	if (t->in.opsize != 8)
+		return false;
+	if (t->b->mode & MODE_FAST) {
+		emit_mark(e, MARK_BOUNDARY);
+		emit_bytes(e, t->in.bytes, t->in.len);
+		return true;
+	}
+	if (!khigh(t))
+		return false;
+	emit_mark(e, MARK_BOUNDARY);
+	EMIT(e, 0x9c); /* pushfq */
+	e->flags |= MARK_PUSHED;
+	emit_mark(e, MARK_RESTART);
+	spill(e, RAX);
+	spill(e, RDX);
+	EMIT(e, 0x48, 0x8b, 0x04, 0x24); /* mov rax, [rsp] */
+	emit_load_abs(e, RDX, K(intr));
+	emit_lea_sum(e, RAX, RAX, RDX, -0x202);
+	emit_load_abs(e, RDX, K(sysflags));
+	emit_lea_sum(e, RAX, RAX, RDX, 0);
+	EMIT(e, 0x48, 0x89, 0x04, 0x24); /* mov [rsp], rax */
+	e->flags &= ~MARK_PUSHED;
+	unspill_done(t, RAX, RDX);
+	return true;
+}
+
+/* IF may change, and the flags of FL_HOST but DF; what else differs is for C. The flags
+ * that are lost on the way there are those that POPF loads in any case. */
+static bool translate_popf(struct tr *t)
+{
+	struct emit *e = &t->e;
+	u32 odd, off, on;
+
+	if (!khigh(t) || t->in.opsize != 8)
+		return false;
+	emit_mark(e, MARK_BOUNDARY);
+	spill(e, RAX);
+	spill(e, RDX);
+	EMIT(e, 0x48, 0x8b, 0x04, 0x24, /* mov rax, [rsp] */
+	     0x48, 0x89, 0xc2);         /* mov rdx, rax */
+	emit_mark(e, MARK_STEP);
+	emit_and_eax(e, FL_SYSTEM | FL_DF | 2);
+	EMIT(e, 0x83, 0xc8, 0x02); /* or eax, 2 */
+	EMIT(e, 0x48, 0x3b, 0x05); /* cmp rax, [sysflags] */
+	emit_u32(e, (u32)(K(sysflags) - (CODE_RX_HVA + e->off + 4)));
+	odd = emit_jcc(e, CC_NE);
+	EMIT(e, 0x81, 0xe2); /* and edx, IF */
+	emit_u32(e, FL_IF);
+	off = emit_jcc(e, CC_E);
+	emit_cmp_zero(e, K(hold));
+	on = emit_jcc(e, CC_NE);
+	emit_patch_here(e, off);
+	emit_store_abs(e, RDX, K(intr));
+	EMIT(e, 0x48, 0x8b, 0x04, 0x24);       /* mov rax, [rsp] */
+	EMIT(e, 0x48, 0x8d, 0x64, 0x24, 0x08); /* lea rsp, [rsp+8] */
+	emit_set_flags(e, RAX);
+	unspill_done(t, RAX, RDX);
+	off = emit_jmp(e, e->off);
+	emit_patch_here(e, odd);
+	emit_patch_here(e, on);
+	e->spilled = 1u << RAX | 1u << RDX;
+	emit_mark(e, MARK_RESTART);
+	emit_unspill(e, RDX);
+	emit_mark(e, MARK_RESTART);
+	emit_unspill(e, RAX);
+	leave(t);
+	emit_patch_here(e, off);
+	return true;
+}
+
+/* --- privilege ---------------------------------------------------------------------------------- */
+static void emit_wrfsbase_rax(struct emit *e) { EMIT(e, 0xf3, 0x48, 0x0f, 0xae, 0xd0); }
+static void emit_wrgsbase_rax(struct emit *e) { EMIT(e, 0xf3, 0x48, 0x0f, 0xae, 0xd8); }
+
+static void emit_swap_slots(struct emit *e, u64 a, u64 b)
+{
+	emit_load_abs(e, RDX, a);
+	emit_load_abs(e, RAX, b);
+	emit_store_abs(e, RDX, b);
+	emit_store_abs(e, RAX, a);
+}
+
+static bool translate_swapgs(struct tr *t)
+{
+	struct emit *e = &t->e;
+
+	if (!khigh(t) || !ARENA->host.fsgsbase)
+		return false;
+	emit_mark(e, MARK_BOUNDARY);
+	spill(e, RAX);
+	spill(e, RDX);
+	emit_mark(e, MARK_STEP);
+	emit_swap_slots(e, K(gs_base), K(kernel_gs_base));
+	emit_swap_slots(e, K(gs_host), K(kernel_gs_host));
+	emit_wrfsbase_rax(e);
+	unspill_done(t, RAX, RDX);
+	return true;
+}
+
+static bool syscall_premises(struct tr *t)
+{
+	t->b->rests_on |= BIT(PREMISE_LSTAR) | BIT(PREMISE_STAR) | BIT(PREMISE_SFMASK);
+	return (t->v->efer & EFER_SCE) && ARENA->host.fsgsbase && !ARENA->policy.no_chain;
+}
+
+/* The flags that SYSCALL leaves when FMASK covers all of FL_HOST: none. */
+static void emit_clear_flags(struct emit *e)
+{
+	EMIT(e, 0xb8, 0, 0, 0, 0, /* mov eax, 0 */
+	     0xfc,                /* cld */
+	     0x83, 0xc0, 0x01);   /* add eax, 1: clears CF, PF, AF, ZF, SF, OF */
+}
+
+/* To kernel-high code at LSTAR. The user's flags are IF and those of FL_HOST (MODE_FAST). */
+static bool translate_syscall(struct tr *t)
+{
+	struct emit *e = &t->e;
+	u64 lstar = t->v->lstar;
+	u32 id;
+
+	if (!(t->b->mode & MODE_FAST) || !syscall_premises(t) || (t->v->sfmask & FL_HOST) != FL_HOST ||
+	    !(lstar >> 63) || (lstar + t->fold) >> 47)
+		return false;
+	emit_mark(e, MARK_BOUNDARY);
+	spill(e, RAX);
+	spill(e, RCX);
+	spill(e, RDX);
+	spill(e, R11);
+	spill(e, RSP);
+	emit_wrpkru(e, engine.pkru[FLAVOUR_KHIGH]);
+	emit_lea_abs(e, RSP, U(stack_end));
+	EMIT(e, 0x9c, 0x41, 0x5b); /* pushfq; pop r11 */
+	emit_load_abs(e, RSP, UR(RSP));
+	emit_mark(e, MARK_STEP);
+	EMIT(e, 0x41, 0x81, 0xe3); /* and r11d, FL_HOST */
+	emit_u32(e, FL_HOST);
+	EMIT(e, 0x41, 0x81, 0xcb); /* or r11d, IF and bit 1 */
+	emit_u32(e, FL_IF | 2);
+	if (t->v->sfmask & FL_IF)
+		emit_store_imm(e, K(intr), 0);
+	emit_load_abs(e, RAX, K(gs_host));
+	emit_wrfsbase_rax(e);
+	emit_mov_imm(e, RAX, t->fold);
+	emit_wrgsbase_rax(e);
+	emit_lea_sum(e, RSP, RSP, RAX, 0);
+	emit_clear_flags(e);
+	emit_mov_imm(e, RCX, t->next_rip);
+	emit_load_abs(e, RDX, UR(RDX));
+	emit_load_abs(e, RAX, UR(RAX));
+	e->spilled = 0;
+	id = new_exit(t, EXIT_CHAIN);
+	cache->exit[id].target = lstar;
+	cache->exit[id].flavour = FLAVOUR_KHIGH;
+	cache->exit[id].mode = t->b->mode & MODE_FPU_TRAP;
+	cache->exit[id].patch_off = emit_jmp(e, e->off + 5);
+	cache->exit[id].stub_off = e->off;
+	emit_mark(e, MARK_EXIT);
+	emit_exit_as(t, id, FLAVOUR_KHIGH);
+	t->end = true;
+	return true;
+}
+
+/* In: RCX = guest target. Out: its host PC in the user's target slot; jumps away if the
+ * user lookup table lacks it (its entries are canonical). */
+static u32 emit_user_lookup(struct emit *e)
+{
+	u32 miss;
+
+	EMIT(e, 0x0f, 0xb7, 0xc1); /* movzx eax, cx */
+	emit_lea_abs(e, RDX, HOT_TABLE_U_HVA);
+	EMIT(e, 0x48, 0x8d, 0x14, 0xc2, /* lea rdx, [rdx+rax*8], twice */
+	     0x48, 0x8d, 0x14, 0xc2,
+	     0x48, 0x8b, 0x02,          /* mov rax, [rdx] */
+	     0x48, 0x01, 0xc8);         /* add rax, rcx */
+	miss = emit_jcc(e, CC_NE);
+	EMIT(e, 0x48, 0x8b, 0x42, 0x08); /* mov rax, [rdx+8] */
+	emit_store_abs(e, RAX, U(target));
+	return miss;
+}
+
+/* Out of line: flags and registers as they were, then the call-out. */
+static void sysret_slow(struct tr *t, const u32 *from, unsigned n)
+{
+	struct emit *e = &t->e;
+
+	while (n--)
+		emit_patch_here(e, from[n]);
+	emit_load_abs(e, RAX, K(flags));
+	EMIT(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
+	e->spilled = 1u << RAX | 1u << RDX;
+	emit_mark(e, MARK_RESTART);
+	emit_unspill(e, RDX);
+	emit_mark(e, MARK_RESTART);
+	emit_unspill(e, RAX);
+	leave(t);
+}
+
+static bool translate_sysret(struct tr *t)
+{
+	struct emit *e = &t->e;
+	u32 slow[3];
+
+	if (!khigh(t) || t->in.opsize != 8 || !syscall_premises(t))
+		return false;
+	emit_mark(e, MARK_BOUNDARY);
+	spill(e, RAX);
+	spill(e, RDX);
+	EMIT(e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
+	emit_store_abs(e, RAX, K(flags));
+	emit_mark(e, MARK_STEP);
+	emit_cmp_zero(e, K(user_ready));
+	slow[0] = emit_jcc(e, CC_E);
+	EMIT(e, 0x44, 0x89, 0xd8); /* mov eax, r11d */
+	emit_and_eax(e, FL_SYSTEM | FL_IF | FL_DF);
+	emit_cmp_eax(e, FL_IF);
+	slow[1] = emit_jcc(e, CC_NE);
+	slow[2] = emit_user_lookup(e);
+	emit_load_abs(e, RAX, KR(RAX));
+	emit_store_abs(e, RAX, UR(RAX));
+	emit_load_abs(e, RAX, KR(RDX));
+	emit_store_abs(e, RAX, UR(RDX));
+	emit_store_abs(e, RCX, UR(RCX));
+	emit_store_imm(e, K(intr), FL_IF);
+	emit_mov_imm(e, RAX, -t->fold);
+	emit_lea_sum(e, RSP, RSP, RAX, 0);
+	emit_load_abs(e, RAX, K(fs_base));
+	emit_wrfsbase_rax(e);
+	emit_load_abs(e, RAX, K(gs_base));
+	emit_wrgsbase_rax(e);
+	emit_wrpkru(e, engine.pkru[FLAVOUR_USER]);
+	emit_set_flags(e, R11);
+	for (unsigned r = RAX; r <= RDX; r++)
+		emit_load_abs(e, r, UR(r));
+	emit_jmp_slot(e, FLAVOUR_USER);
+	sysret_slow(t, slow, 3);
+	t->end = true;
+	return true;
+}
+
+bool translate_system(struct tr *t)
+{
+	if (t->all_soft || t->in.code_size != 64 || (t->b->mode & MODE_STEP))
+		return t->in.op == OP_CLI && translate_cli(t);
+	switch (t->in.op) {
+	case OP_CLI: return translate_cli(t);
+	case OP_STI: return translate_sti(t);
+	case OP_PUSHF: return translate_pushf(t);
+	case OP_POPF: return translate_popf(t);
+	case OP_SWAPGS: return translate_swapgs(t);
+	case OP_SYSCALL: return translate_syscall(t);
+	case OP_SYSRET: return translate_sysret(t);
+	}
+	return false;
+}
+
+/* --- stack pointer ------------------------------------------------------------------------------ */
+/* The new RSP is a guest address and is held folded. */
+void translate_pop_rsp(struct tr *t)
+{
+	struct emit *e = &t->e;
+
+	emit_mark(e, MARK_BOUNDARY);
+	spill(e, RAX);
+	EMIT(e, 0x48, 0x8b, 0x04, 0x24); /* mov rax, [rsp] */
+	emit_mov_imm(e, RSP, t->fold);
+	emit_mark(e, MARK_STEP);
+	emit_lea_sum(e, RSP, RSP, RAX, 0);
+	unspill_done(t, RAX, -1);
+}

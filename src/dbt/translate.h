@@ -1,0 +1,39 @@
+/* Between translate.c, which translates a block, and the files that hold the translations
+ * of single instructions. */
+#pragma once
+#include "emit.h"
+
+#define BLOCK_INSNS 64 /* most guest instructions in a block */
+
+struct pending_soft {
+	struct insn in;
+	u32 exit, back; /* exit record; where to go on afterwards */
+	u16 goff;
+	u8 reg, reg2;
+};
+
+struct tr {
+	struct emit e;
+	struct block *b;
+	struct vcpu *v;
+	struct insn in;
+	u64 rip, next_rip, fold;
+	u64 gpa;         /* of the instruction */
+	bool end, all_soft;
+	bool last;       /* the block ends behind this instruction in any case */
+	unsigned n_pending;
+	struct pending_soft pending[BLOCK_INSNS];
+};
+
+static inline bool khigh(const struct tr *t) { return t->b->flavour == FLAVOUR_KHIGH; }
+
+u32 new_exit(struct tr *t, enum exit_kind kind);
+/* Leaves through exit `id`. The caller has marked the first byte. */
+void emit_exit(struct tr *t, u32 id);
+void emit_exit_as(struct tr *t, u32 id, u8 flavour); /* in the state of that flavour's code */
+/* Leaves for cpu_ops[]; resume: the block goes on behind it. */
+void callout(struct tr *t, bool resume);
+
+/* system.c: privileged instructions in line. False: nothing emitted, call out. */
+bool translate_system(struct tr *t);
+void translate_pop_rsp(struct tr *t);
