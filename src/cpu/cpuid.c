@@ -138,12 +138,14 @@ static void leaf_7(const struct vcpu *v, u32 leaf, u32 sub, struct cpuid_leaf *o
 {
 	(void)v, (void)leaf;
 	if (sub == 0) {
-		o->eax = cpu_model.feat[FW_7_1_EAX] != 0;
+		o->eax = cpu_model.feat[FW_7_2_EDX] ? 2 : cpu_model.feat[FW_7_1_EAX] != 0;
 		o->ebx = cpu_model.feat[FW_7_EBX];
 		o->ecx = cpu_model.feat[FW_7_ECX];
 		o->edx = cpu_model.feat[FW_7_EDX];
 	} else if (sub == 1) {
 		o->eax = cpu_model.feat[FW_7_1_EAX];
+	} else if (sub == 2) {
+		o->edx = cpu_model.feat[FW_7_2_EDX];
 	}
 }
 

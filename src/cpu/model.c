@@ -33,6 +33,7 @@ static const struct { u32 leaf; u8 sub, reg; } word_source[FW_COUNT] = {
 	[FW_7_ECX] = { 7, 0, 2 },
 	[FW_7_EDX] = { 7, 0, 3 },
 	[FW_7_1_EAX] = { 7, 1, 0 },
+	[FW_7_2_EDX] = { 7, 2, 3 },
 	[FW_D_1_EAX] = { 0xd, 1, 0 },
 	[FW_80000001_ECX] = { 0x80000001, 0, 2 },
 	[FW_80000001_EDX] = { 0x80000001, 0, 3 },
@@ -63,7 +64,7 @@ static const struct named_model models[] = {
 	{ "qemu64", NULL, 6, 15, 11,
 	  "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr "
 	  "sse sse2 pni cx16 syscall nx lm lahf-lm x2apic tsc-deadline hypervisor tsc-adjust "
-	  "rdtscp invtsc spec-ctrl stibp ssbd arch-capabilities ibpb ibrs amd-stibp amd-ssbd "
+	  "rdtscp invtsc spec-ctrl stibp ssbd bhi-ctrl mcdt-no arch-capabilities ibpb ibrs amd-stibp amd-ssbd "
 	  "amd-no-ssb btc-no lfence-always-serializing null-sel-clr-base auto-ibrs srso-no "
 	  "tsa-sq-no tsa-l1-no" },
 	{ "Conroe", "qemu64", 6, 15, 3, "ssse3" },

@@ -92,6 +92,8 @@ static u64 spec_ctrl_mask(void)
 		mask |= BIT(1);
 	if (cpu_has(FW_7_EDX, 31) || cpu_has(FW_80000008_EBX, 24))
 		mask |= BIT(2);
+	if (cpu_has(FW_7_2_EDX, 4))
+		mask |= BIT(10); /* BHI_DIS_S */
 	return mask;
 }
 

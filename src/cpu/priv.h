@@ -170,7 +170,7 @@ int io_check(struct vcpu *v, u16 port, unsigned size) MUST_CHECK;
 
 /* --- CPU model (model.c) --------------------------------------------------------------- */
 enum feature_word {
-	FW_1_ECX, FW_1_EDX, FW_7_EBX, FW_7_ECX, FW_7_EDX, FW_7_1_EAX, FW_D_1_EAX,
+	FW_1_ECX, FW_1_EDX, FW_7_EBX, FW_7_ECX, FW_7_EDX, FW_7_1_EAX, FW_7_2_EDX, FW_D_1_EAX,
 	FW_80000001_ECX, FW_80000001_EDX, FW_80000007_EDX, FW_80000008_EBX, FW_80000021_EAX,
 	FW_80000021_ECX, FW_COUNT
 };
