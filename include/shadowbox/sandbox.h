@@ -43,6 +43,10 @@ void sandbox_kill_all(void);
 void sandbox_clear(void);
 /* Makes the running view look at event_pending, wherever it is. */
 void sandbox_kick(void);
+/* Now and then (sandbox_balances: at least once a second): moves the views off a CPU on
+ * which they have to wait. */
+void sandbox_balance(void);
+bool sandbox_balances(void);
 /* Bytes of the arena from shadow_area on. */
 size_t sandbox_arena_room(void);
 /* Readable when the zygote has died. */

@@ -30,6 +30,7 @@ struct policy {
 	bool one_view;   /* one view for all CR3s, flushed at each switch */
 	bool no_pkeys;   /* pretend that the host lacks protection keys */
 	bool no_fsgsbase;
+	bool no_bind;    /* leave it to the host's scheduler on which CPU each view runs */
 	u32 block_max;   /* most guest instructions in a block */
 };
 

@@ -25,6 +25,7 @@ enum mark_flags {
 	MARK_PUSHED = 1, /* RSP has been decremented by 8 and must be put back */
 	MARK_SOFT = 2,   /* a soft operand's pointer is in use: host addresses are physmap's */
 	MARK_SHADOW = 4, /* boundary after STI: interrupts wait for one more instruction */
+	MARK_FOLD_SI = 8, MARK_FOLD_DI = 16, /* RSI, RDI are folded, as kernel-high RSP always is */
 };
 struct mark {
 	u16 off;   /* host offset in the block */

@@ -45,6 +45,10 @@ static void store_regs(struct vcpu *v, const ucontext_t *uc, u8 flavour, const s
 	}
 	if (m->flags & MARK_PUSHED)
 		v->gpr[RSP] += 8;
+	if (m->flags & MARK_FOLD_SI)
+		v->gpr[RSI] -= engine.fold;
+	if (m->flags & MARK_FOLD_DI)
+		v->gpr[RDI] -= engine.fold;
 	if (flavour == FLAVOUR_KHIGH)
 		v->gpr[RSP] -= engine.fold;
 	v->rflags = (v->rflags & ~(u64)FL_HOST) | (GREG(uc, REG_EFL) & FL_HOST);

@@ -760,10 +760,53 @@ static void translate_loop(struct tr *t)
 }
 
 /* --- strings, time, interrupts flag ------------------------------------------------------------ */
+static void fold_pointer(struct tr *t, unsigned reg, u8 flag, bool on)
+{
+	struct emit *e = &t->e;
+
+	emit_lea_sum(e, reg, reg, R8, 0);
+	e->flags = on ? e->flags | flag : e->flags & ~flag;
+}
+
+/* RSI and RDI are folded while the instruction runs: ES:RDI takes no segment prefix. It may
+ * be interrupted between two elements. */
+static void string_khigh(struct tr *t)
+{
+	struct emit *e = &t->e;
+	bool si = t->in.op != OP_STOS && t->in.op != OP_SCAS, di = t->in.op != OP_LODS;
+
+	emit_mark(e, MARK_BOUNDARY);
+	emit_spill(e, R8);
+	emit_mark(e, MARK_RESTART);
+	emit_mov_imm(e, R8, t->fold);
+	if (si)
+		fold_pointer(t, RSI, MARK_FOLD_SI, true);
+	emit_mark(e, MARK_RESTART);
+	if (di)
+		fold_pointer(t, RDI, MARK_FOLD_DI, true);
+	emit_mark(e, MARK_RESTART);
+	emit_bytes(e, t->in.bytes, t->in.len);
+	e->goff += t->in.len;
+	emit_mark(e, MARK_DONE);
+	emit_mov_imm(e, R8, -t->fold);
+	if (si)
+		fold_pointer(t, RSI, MARK_FOLD_SI, false);
+	emit_mark(e, MARK_DONE);
+	if (di)
+		fold_pointer(t, RDI, MARK_FOLD_DI, false);
+	emit_mark(e, MARK_DONE);
+	emit_unspill(e, R8);
+	e->goff -= t->in.len;
+}
+
 static void translate_string(struct tr *t)
 {
-	if (is_soft(t) || khigh(t) || t->in.code_size != 64) {
+	if (is_soft(t) || t->in.code_size != 64 || (khigh(t) && (t->in.seg_override || t->in.addrsize != 8))) {
 		callout(t, true);
+		return;
+	}
+	if (khigh(t)) {
+		string_khigh(t);
 		return;
 	}
 	emit_mark(&t->e, MARK_BOUNDARY);

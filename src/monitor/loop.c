@@ -17,6 +17,8 @@
 #define VIEWS_AT_START 4
 /* While output flows, views need not wake us for each byte: we look this often. */
 #define FLOW_MS 2
+/* How often to ask whether the views have a CPU for themselves. */
+#define BALANCE_MS 1000
 /* While the guest's ring is full, how soon to look for room. */
 #define FULL_MS 5
 
@@ -115,7 +117,7 @@ static int prepare_poll(struct monitor *m, struct pollfd *p, bool flowing)
 {
 	struct machine *mach = &ARENA->machine;
 	bool room = console_input_room() > 0, out = ring_used(&mach->tx) > 0;
-	int timeout = flowing ? FLOW_MS : -1;
+	int timeout = flowing ? FLOW_MS : sandbox_balances() ? BALANCE_MS : -1;
 
 	p[P_SIGNAL] = (struct pollfd){ .fd = m->signal_fd, .events = POLLIN };
 	p[P_VIEWS] = (struct pollfd){ .fd = sandbox_event_fd(), .events = POLLIN };
@@ -213,6 +215,7 @@ enum loop_end monitor_loop(struct monitor *m, int *exit_code)
 		if (why != STOP_NONE)
 			return machine_stopped(m, why, exit_code);
 		start_missing_view(m);
+		sandbox_balance();
 		sleep_once(m, p, flowing);
 		/* The guest's last words come before the report. */
 		if (!__atomic_load_n(&mach->stop, __ATOMIC_SEQ_CST))

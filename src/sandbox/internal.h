@@ -43,6 +43,9 @@ NORETURN void zygote_main(int sock);
 
 /* probe.c */
 int probe_host(const struct policy *policy, char *err, size_t errlen) MUST_CHECK;
+/* affinity.c */
+void affinity_init(const struct policy *policy);
+void affinity_view_started(unsigned slot);
 /* seccomp.c: confines the calling thread for ever. 0 or negative errno. */
 int seccomp_confine(void) MUST_CHECK;
 /* inspect.c: looks at a started, not yet running view from outside. */

@@ -63,6 +63,7 @@ int sandbox_start(char *err, size_t errlen)
 		return -errno;
 	}
 	s->monitor = getpid();
+	affinity_init(&ARENA->policy);
 	s->zygote = fork();
 	if (s->zygote == 0)
 		zygote_main(pair[1]);
@@ -149,6 +150,7 @@ int sandbox_start_view(unsigned slot, char *err, size_t errlen)
 		return rc;
 	}
 	v->pid = sandbox.view[slot] = pid;
+	affinity_view_started(slot);
 	rc = await_confined(v, slot, err, errlen);
 	if (rc == 0)
 		rc = view_inspect(slot, pid, err, errlen);
