@@ -406,21 +406,23 @@ void dbt_unmapped(unsigned slot, gla_t start, u64 len)
 }
 
 /* --- guilty instructions ------------------------------------------------------------------ */
+#define SOFT_KEY(entry) ((entry) & ~(3UL << 62))
+
 static u32 soft_slot(u64 gpa)
 {
 	u32 i = (u32)((gpa * 0x9e3779b97f4a7c15UL) >> 48) & (SOFT_SIZE - 1);
 
-	while (cache->soft[i] && cache->soft[i] != gpa + 1)
+	while (cache->soft[i] && SOFT_KEY(cache->soft[i]) != gpa + 1)
 		i = (i + 1) & (SOFT_SIZE - 1);
 	return i;
 }
 
-bool soft_wanted(u64 gpa)
+enum soft_class soft_wanted(u64 gpa)
 {
-	return cache->soft[soft_slot(gpa)] != 0;
+	return cache->soft[soft_slot(gpa)] >> 62;
 }
 
-void soft_add(u64 gpa)
+void soft_add(u64 gpa, enum soft_class c)
 {
 	if (cache->n_soft > SOFT_SIZE / 2) {
 		memset(cache->soft, 0, sizeof(cache->soft));
@@ -428,8 +430,8 @@ void soft_add(u64 gpa)
 	}
 	u32 i = soft_slot(gpa);
 	if (!cache->soft[i]) {
-		cache->soft[i] = gpa + 1;
 		cache->n_soft++;
 		VCPU->counters[CTR_SOFTEN]++;
 	}
+	cache->soft[i] = (gpa + 1) | (u64)c << 62;
 }

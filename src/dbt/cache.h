@@ -25,6 +25,7 @@ enum mark_flags {
 	MARK_PUSHED = 1, /* RSP has been decremented by 8 and must be put back */
 	MARK_SOFT = 2,   /* a soft operand's pointer is in use: host addresses are physmap's */
 	MARK_SHADOW = 4, /* boundary after STI: interrupts wait for one more instruction */
+	MARK_LOW = 32,   /* kernel-high code's access to the low half */
 	MARK_FOLD_SI = 8, MARK_FOLD_DI = 16, /* RSI, RDI are folded, as kernel-high RSP always is */
 };
 struct mark {
@@ -118,7 +119,7 @@ struct cache {
 	/* Entry points of the common stubs. */
 	u32 exit_user, exit_kernel, enter_user, enter_kernel, lookup_user, lookup_kernel;
 	u32 hash[HASH_SIZE], gva_hash[HASH_SIZE], page0_hash[HASH_SIZE], page1_hash[HASH_SIZE];
-	u64 soft[SOFT_SIZE]; /* gpa of instructions whose operand must be soft, +1 */
+	u64 soft[SOFT_SIZE]; /* instructions whose operand cannot be direct: gpa + 1, class << 62 */
 	struct block block[MAX_BLOCKS];
 	struct exit_rec exit[MAX_EXITS];
 	struct insn insn[MAX_INSNS];
@@ -144,8 +145,9 @@ void table_set(struct vcpu *v, u64 gva, u32 block);
 u64 table_get(bool user, u64 gva);
 void table_flush(bool user);
 /* Instructions found guilty: their memory operand cannot be direct. */
-bool soft_wanted(u64 gpa);
-void soft_add(u64 gpa);
+enum soft_class { SOFT_NO, SOFT_ALWAYS, SOFT_LOW /* kernel-high code that reaches user memory */ };
+enum soft_class soft_wanted(u64 gpa);
+void soft_add(u64 gpa, enum soft_class c);
 /* Generates the common stubs at the start of the code cache (emit.c). */
 void emit_stubs(void);
 
@@ -166,6 +168,8 @@ struct slots {
 	u64 hold;         /* something waits for IF: setting it is for C */
 	u64 user_ready;   /* SYSRET may go straight to user code: view and table are right */
 	u64 flags;        /* the host's, on the way: LAHF and SETO */
+	u64 address;      /* of an operand that should be in the low half */
+	u64 away;         /* the low half here is not the current address space's */
 };
 static inline struct slots *slots_of(u8 flavour)
 {

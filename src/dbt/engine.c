@@ -344,6 +344,7 @@ static void set_rights(const struct host_caps *h)
 	engine.pkru[FLAVOUR_KLOW] = kernel & ~(OPEN(0) | OPEN(h->key_kl));
 	engine.pkru[FLAVOUR_KHIGH] = kernel & ~OPEN(h->key_kh);
 	engine.pkru[FLAVOUR_SOFT] = kernel & ~p;
+	engine.pkru_low = engine.pkru[FLAVOUR_KLOW];
 	engine.pkru_inside[FLAVOUR_USER] = user & ~p;
 	for (unsigned f = FLAVOUR_KLOW; f <= FLAVOUR_SOFT; f++)
 		engine.pkru_inside[f] = kernel & ~p;

@@ -15,10 +15,12 @@ struct engine {
 	u64 host_fs;
 	u64 cur_fs, cur_gs;      /* what the registers hold now */
 	u32 pkru[4];             /* by flavour */
+	u32 pkru_low;            /* kernel-high code while it accesses the low half */
 	u32 pkru_inside[4];      /* while a soft operand's pointer is in use */
 	u64 slots_cr3;           /* whose user registers this view's user slots may hold */
 	u64 armed;               /* deadline that this view's host timer is armed for */
 	u64 fold;
+	bool low_failed;         /* no mapping can serve: away from the low half for one run */
 	bool stepping;           /* TF is set in the host context, see fault.c */
 	unsigned boundaries;     /* instruction boundaries seen since stepping began */
 	u8 flavour;              /* of the code that was entered; after an exit, of what left */

@@ -190,13 +190,13 @@ void fault_step(ucontext_t *uc)
 }
 
 /* --- faults ---------------------------------------------------------------------------------- */
-static void soften(const struct block *b, const struct mark *m)
+static void soften(const struct block *b, const struct mark *m, enum soft_class c)
 {
 	u64 off = (b->gva + m->goff) & ~PAGE_MASK;
 
 	flight_record(FLIGHT_SOFTEN, 0, b->gva + m->goff, 0, 0);
 	log_msg(LOG_MMU, "soft: instruction at %lx\n", b->gva + m->goff);
-	soft_add(b->page0 + off);
+	soft_add(b->page0 + off, c);
 	dbt_code_written(gpa(b->page0), off, 1, false);
 }
 
@@ -206,9 +206,13 @@ static bool already_soft(const struct block *b, const struct mark *m)
 	       soft_wanted(b->page0 + ((b->gva + m->goff) & ~PAGE_MASK));
 }
 
-static void retry_soft(struct vcpu *v, ucontext_t *uc, const struct block *b, const struct mark *m)
+static void retry_soft(struct vcpu *v, ucontext_t *uc, const struct block *b, const struct mark *m,
+		       enum soft_class c)
 {
-	soften(b, m);
+	if (m->flags & MARK_LOW)
+		engine.low_failed = true; /* the soft operand behind it, this time */
+	else
+		soften(b, m, c);
 	store_state(v, uc, b, m);
 	if (m->flags & MARK_SHADOW)
 		v->intr_shadow = 1;
@@ -219,11 +223,13 @@ static void page_fault(struct vcpu *v, ucontext_t *uc, const struct block *b, co
 {
 	u64 hva = GREG(uc, REG_CR2);
 	bool write = GREG(uc, REG_ERR) & PF_W;
+	u8 flavour = (m->flags & MARK_LOW) ? FLAVOUR_KLOW : b->flavour;
+	bool low = flavour == FLAVOUR_KHIGH && !((hva - engine.fold) >> 63);
 
 	if ((m->flags & MARK_SOFT) || b->flavour == FLAVOUR_SOFT)
 		panic("host page fault at %lx in a soft operand (guest rip %lx)", hva, b->gva + m->goff);
 	v->rip = b->gva + m->goff;
-	switch (shadow_fill(v, hva, write, b->flavour)) {
+	switch (shadow_fill(v, hva, write, flavour)) {
 	case FILL_DONE:
 		return;
 	case FILL_FAULT:
@@ -231,7 +237,7 @@ static void page_fault(struct vcpu *v, ucontext_t *uc, const struct block *b, co
 		land(uc, EXIT_ID_FAULT);
 		return;
 	case FILL_SOFT:
-		retry_soft(v, uc, b, m);
+		retry_soft(v, uc, b, m, low ? SOFT_LOW : SOFT_ALWAYS);
 		return;
 	}
 }
@@ -273,8 +279,8 @@ void fault_host(int sig, ucontext_t *uc)
 	if (trap == EXC_PF) {
 		page_fault(v, uc, b, m);
 	} else if ((trap == EXC_GP || trap == EXC_SS) && b->flavour == FLAVOUR_KHIGH && !already_soft(b, m)) {
-		/* A folded address that is not canonical: the soft path knows what it was. */
-		retry_soft(v, uc, b, m);
+		/* A folded address that is not canonical: most likely it was low. */
+		retry_soft(v, uc, b, m, SOFT_LOW);
 	} else if (trap <= EXC_XM) {
 		exception(v, uc, b, m, trap);
 	} else {

@@ -137,7 +137,7 @@ static void branch_to(struct tr *t, u64 target, u32 patch_off, enum mark_kind ki
 /* --- memory operands ------------------------------------------------------------------------ */
 static bool is_soft(const struct tr *t)
 {
-	return t->b->flavour == FLAVOUR_SOFT || t->all_soft || soft_wanted(t->gpa);
+	return t->b->flavour == FLAVOUR_SOFT || t->all_soft || soft_wanted(t->gpa) != SOFT_NO;
 }
 
 /* A00-A3 with an absolute address, as the ModRM form of the same move. */
@@ -552,7 +552,10 @@ static void translate_copy(struct tr *t)
 	} else if (!in->has_mem) {
 		copy_no_mem(t);
 	} else if (is_soft(t) || (khigh(t) && !khigh_direct(in))) {
+		u32 over = soft_wanted(t->gpa) == SOFT_LOW && !t->all_soft ? translate_low(t) : 0;
 		soft(t);
+		if (over)
+			emit_patch_here(&t->e, over);
 	} else if (khigh(t) && in->rsp_read) {
 		rsp_value(t);
 	} else {

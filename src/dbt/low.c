@@ -1,0 +1,130 @@
+/* Operands of kernel-high code in the low half: what copies to and from user memory.
+ *
+ * Kernel-high code addresses the high half (GS.base is the fold), and its rights end there.
+ * An instruction that was found to reach below is translated with the address in a register
+ * and its rights changed around it (WRPKRU): the host's MMU translates as for kernel-low
+ * code. Where the address is not low at run time, or the view is not that of the current
+ * address space, or no mapping can serve, the soft operand that follows does it. */
+#include "engine.h"
+#include "translate.h"
+
+#define K(field) (HOT_SLOTS_K_HVA + offsetof(struct slots, field))
+#define KR(r) spill_slot(FLAVOUR_KHIGH, r)
+
+static bool suits(const struct tr *t)
+{
+	const struct insn *in = &t->in;
+
+	return khigh(t) && ARENA->host.pkeys && in->has_mem && !in->moffs && !in->vsib && !in->bit_string &&
+	       in->addrsize == 8 && in->base != RSP && in->base != BASE_RIP && !in->seg_override &&
+	       !in->rsp_read && !in->rsp_written && in->op == OP_COPY;
+}
+
+static void emit_lea_operand(struct emit *e, const struct insn *in, unsigned to)
+{
+	u8 mod = in->modrm & 0xc0;
+
+	emit_u8(e, 0x48 | (to >= 8 ? 4 : 0) | (in->index >= 8 ? 2 : 0) | (in->base >= 8 ? 1 : 0));
+	emit_u8(e, 0x8d);
+	if (in->vex == 4 && mod == 0x40) { /* a compressed displacement: spell it out */
+		emit_u8(e, (in->modrm & 7) | 0x80 | (to & 7) << 3);
+		if ((in->modrm & 7) == 4)
+			emit_u8(e, in->bytes[in->off_modrm + 1]);
+		emit_u32(e, (u32)in->disp);
+		return;
+	}
+	emit_u8(e, (in->modrm & 0xc7) | (to & 7) << 3);
+	emit_bytes(e, in->bytes + in->off_modrm + 1, in->off_imm - in->off_modrm - 1);
+}
+
+static void spill(struct emit *e, unsigned reg)
+{
+	emit_spill(e, reg);
+	emit_mark(e, MARK_RESTART);
+}
+
+static u32 emit_jrcxz(struct emit *e)
+{
+	EMIT(e, 0xe3, 0);
+	return e->off;
+}
+
+static void patch_jrcxz(struct emit *e, u32 at)
+{
+	*((u8 *)CODE_RW_HVA + at - 1) = (u8)(e->off - at);
+}
+
+/* Jumps are collected to the slow path: nothing has changed but the spilled registers. */
+static u32 emit_checks(struct emit *e, unsigned reg)
+{
+	u32 low, home, slow;
+
+	emit_store_abs(e, reg, K(address));
+	EMIT(e, 0x0f, 0xb7, 0x0d); /* movzx ecx, word [address + 6] */
+	emit_u32(e, (u32)(K(address) + 6 - (CODE_RX_HVA + e->off + 4)));
+	low = emit_jrcxz(e);
+	slow = e->off;
+	for (unsigned r = RAX; r <= RDX; r++)
+		emit_load_abs(e, r, KR(r));
+	emit_load_abs(e, reg, KR(reg));
+	emit_jmp(e, e->off); /* patched */
+	patch_jrcxz(e, low);
+	emit_load_abs(e, RCX, K(away));
+	home = emit_jrcxz(e);
+	emit_jmp(e, slow);
+	patch_jrcxz(e, home);
+	return slow;
+}
+
+static void emit_access(struct tr *t, unsigned reg)
+{
+	struct emit *e = &t->e;
+	struct reenc r = { .form = MEM_BASE, .base = reg, .rsp_repl = REG_NONE, .load_to = REG_NONE };
+
+	emit_wrpkru(e, engine.pkru_low);
+	for (unsigned i = RAX; i <= RDX; i++)
+		emit_load_abs(e, i, KR(i));
+	e->flags = MARK_LOW;
+	emit_mark(e, MARK_RESTART);
+	emit_reencoded(e, &t->in, &r);
+	e->flags = 0;
+	e->spilled = 1u << reg;
+	e->goff += t->in.len;
+	for (unsigned i = RAX; i <= RDX; i++) {
+		emit_mark(e, MARK_DONE);
+		emit_spill(e, i);
+	}
+	emit_mark(e, MARK_DONE);
+	emit_wrpkru(e, engine.pkru[FLAVOUR_KHIGH]);
+	for (unsigned i = RAX; i <= RDX; i++) {
+		emit_unspill(e, i);
+		emit_mark(e, MARK_DONE);
+	}
+	emit_unspill(e, reg);
+	e->goff -= t->in.len;
+}
+
+u32 translate_low(struct tr *t)
+{
+	struct emit *e = &t->e;
+	unsigned reg;
+	u32 slow_jmp, over;
+
+	if (!suits(t))
+		return 0;
+	reg = scratch_pick(&t->in, 0);
+	emit_mark(e, MARK_BOUNDARY);
+	spill(e, reg);
+	emit_lea_operand(e, &t->in, reg);
+	for (unsigned i = RAX; i <= RDX; i++)
+		spill(e, i);
+	/* The jump that ends the slow path lies behind four loads. */
+	slow_jmp = emit_checks(e, reg) + 4 * 7 + 1;
+	emit_access(t, reg);
+	e->goff += t->in.len;
+	emit_mark(e, MARK_BOUNDARY);
+	e->goff -= t->in.len;
+	over = emit_jmp(e, e->off);
+	emit_patch_here(e, slow_jmp);
+	return over;
+}
