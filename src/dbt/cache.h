@@ -26,6 +26,7 @@ enum mark_flags {
 	MARK_SOFT = 2,   /* a soft operand's pointer is in use: host addresses are physmap's */
 	MARK_SHADOW = 4, /* boundary after STI: interrupts wait for one more instruction */
 	MARK_LOW = 32,   /* kernel-high code's access to the low half */
+	MARK_ELSE = 64,  /* a soft operand stands ready, for one run */
 	MARK_FOLD_SI = 8, MARK_FOLD_DI = 16, /* RSI, RDI are folded, as kernel-high RSP always is */
 };
 struct mark {
@@ -145,7 +146,9 @@ void table_set(struct vcpu *v, u64 gva, u32 block);
 u64 table_get(bool user, u64 gva);
 void table_flush(bool user);
 /* Instructions found guilty: their memory operand cannot be direct. */
-enum soft_class { SOFT_NO, SOFT_ALWAYS, SOFT_LOW /* kernel-high code that reaches user memory */ };
+/* Instructions whose operand could not be direct. SOFT_LOW, SOFT_BOTH: kernel-high code that
+ * reaches user memory, SOFT_BOTH kernel memory too; what neither path can do stays soft. */
+enum soft_class { SOFT_NO, SOFT_ALWAYS, SOFT_BOTH, SOFT_LOW };
 enum soft_class soft_wanted(u64 gpa);
 void soft_add(u64 gpa, enum soft_class c);
 /* Generates the common stubs at the start of the code cache (emit.c). */
@@ -170,6 +173,7 @@ struct slots {
 	u64 flags;        /* the host's, on the way: LAHF and SETO */
 	u64 address;      /* of an operand that should be in the low half */
 	u64 away;         /* the low half here is not the current address space's */
+	u64 use_soft;     /* no mapping could serve: for one run, let soft operands do it */
 };
 static inline struct slots *slots_of(u8 flavour)
 {

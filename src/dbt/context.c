@@ -98,8 +98,9 @@ static void load_kernel_slots(const struct vcpu *v)
 	k->fs_base = v->seg[SEG_FS].base;
 	k->hold = v->irq_waiting | v->nmi_pending;
 	k->user_ready = user_ready(v);
-	k->away = engine.low_failed || !shadow_view_is_home(v);
-	engine.low_failed = false;
+	k->away = engine.use_soft || !shadow_view_is_home(v);
+	k->use_soft = engine.use_soft;
+	engine.use_soft = false;
 }
 
 void context_load(struct vcpu *v, u8 flavour, u64 host_pc)

@@ -20,7 +20,7 @@ struct engine {
 	u64 slots_cr3;           /* whose user registers this view's user slots may hold */
 	u64 armed;               /* deadline that this view's host timer is armed for */
 	u64 fold;
-	bool low_failed;         /* no mapping can serve: away from the low half for one run */
+	bool use_soft;           /* no mapping could serve: soft operands for one run */
 	bool stepping;           /* TF is set in the host context, see fault.c */
 	unsigned boundaries;     /* instruction boundaries seen since stepping began */
 	u8 flavour;              /* of the code that was entered; after an exit, of what left */

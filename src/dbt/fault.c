@@ -202,17 +202,17 @@ static void soften(const struct block *b, const struct mark *m, enum soft_class 
 
 static bool already_soft(const struct block *b, const struct mark *m)
 {
-	return (m->flags & MARK_SOFT) || b->flavour == FLAVOUR_SOFT ||
-	       soft_wanted(b->page0 + ((b->gva + m->goff) & ~PAGE_MASK));
+	return (m->flags & (MARK_SOFT | MARK_LOW)) || b->flavour == FLAVOUR_SOFT ||
+	       (!(m->flags & MARK_ELSE) && soft_wanted(b->page0 + ((b->gva + m->goff) & ~PAGE_MASK)) != SOFT_NO);
 }
 
 static void retry_soft(struct vcpu *v, ucontext_t *uc, const struct block *b, const struct mark *m,
 		       enum soft_class c)
 {
 	if (m->flags & MARK_LOW)
-		engine.low_failed = true; /* the soft operand behind it, this time */
+		engine.use_soft = true;
 	else
-		soften(b, m, c);
+		soften(b, m, (m->flags & MARK_ELSE) ? SOFT_LOW : c);
 	store_state(v, uc, b, m);
 	if (m->flags & MARK_SHADOW)
 		v->intr_shadow = 1;
@@ -237,7 +237,7 @@ static void page_fault(struct vcpu *v, ucontext_t *uc, const struct block *b, co
 		land(uc, EXIT_ID_FAULT);
 		return;
 	case FILL_SOFT:
-		retry_soft(v, uc, b, m, low ? SOFT_LOW : SOFT_ALWAYS);
+		retry_soft(v, uc, b, m, low ? SOFT_BOTH : SOFT_ALWAYS);
 		return;
 	}
 }
@@ -280,7 +280,7 @@ void fault_host(int sig, ucontext_t *uc)
 		page_fault(v, uc, b, m);
 	} else if ((trap == EXC_GP || trap == EXC_SS) && b->flavour == FLAVOUR_KHIGH && !already_soft(b, m)) {
 		/* A folded address that is not canonical: most likely it was low. */
-		retry_soft(v, uc, b, m, SOFT_LOW);
+		retry_soft(v, uc, b, m, SOFT_BOTH);
 	} else if (trap <= EXC_XM) {
 		exception(v, uc, b, m, trap);
 	} else {

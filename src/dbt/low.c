@@ -3,12 +3,13 @@
  * Kernel-high code addresses the high half (GS.base is the fold), and its rights end there.
  * An instruction that was found to reach below is translated with the address in a register
  * and its rights changed around it (WRPKRU): the host's MMU translates as for kernel-low
- * code. Where the address is not low at run time, or the view is not that of the current
- * address space, or no mapping can serve, the soft operand that follows does it. */
+ * code. Where the address is high at run time a direct operand stands behind it; where the
+ * view is not that of the current address space, or no mapping can serve, a soft one. */
 #include "engine.h"
 #include "translate.h"
 
 #define K(field) (HOT_SLOTS_K_HVA + offsetof(struct slots, field))
+#define RAX_RCX_RDX 7u
 #define KR(r) spill_slot(FLAVOUR_KHIGH, r)
 
 static bool suits(const struct tr *t)
@@ -54,26 +55,30 @@ static void patch_jrcxz(struct emit *e, u32 at)
 	*((u8 *)CODE_RW_HVA + at - 1) = (u8)(e->off - at);
 }
 
-/* Jumps are collected to the slow path: nothing has changed but the spilled registers. */
-static u32 emit_checks(struct emit *e, unsigned reg)
+/* Nothing has changed but the spilled registers. */
+static void emit_undo(struct emit *e, unsigned reg)
 {
-	u32 low, home, slow;
+	for (unsigned r = RAX; r <= RDX; r++)
+		emit_load_abs(e, r, KR(r));
+	emit_load_abs(e, reg, KR(reg));
+}
+
+/* Falls through if the address is low and the low half the right one. Returns two rel32:
+ * where to go if it is high, and if it is low but the half is not at hand. */
+static void emit_checks(struct emit *e, unsigned reg, u32 *high, u32 *away)
+{
+	u32 low, home;
 
 	emit_store_abs(e, reg, K(address));
 	EMIT(e, 0x0f, 0xb7, 0x0d); /* movzx ecx, word [address + 6] */
 	emit_u32(e, (u32)(K(address) + 6 - (CODE_RX_HVA + e->off + 4)));
 	low = emit_jrcxz(e);
-	slow = e->off;
-	for (unsigned r = RAX; r <= RDX; r++)
-		emit_load_abs(e, r, KR(r));
-	emit_load_abs(e, reg, KR(reg));
-	emit_jmp(e, e->off); /* patched */
+	*high = emit_jmp(e, e->off);
 	patch_jrcxz(e, low);
 	emit_load_abs(e, RCX, K(away));
 	home = emit_jrcxz(e);
-	emit_jmp(e, slow);
+	*away = emit_jmp(e, e->off);
 	patch_jrcxz(e, home);
-	return slow;
 }
 
 static void emit_access(struct tr *t, unsigned reg)
@@ -104,11 +109,35 @@ static void emit_access(struct tr *t, unsigned reg)
 	e->goff -= t->in.len;
 }
 
-u32 translate_low(struct tr *t)
+static u32 emit_done(struct tr *t)
 {
 	struct emit *e = &t->e;
-	unsigned reg;
-	u32 slow_jmp, over;
+
+	e->goff += t->in.len;
+	emit_mark(e, MARK_BOUNDARY);
+	e->goff -= t->in.len;
+	return emit_jmp(e, e->off);
+}
+
+/* In the high half after all: the direct operand of kernel-high code. */
+static void emit_high(struct tr *t, unsigned reg)
+{
+	struct emit *e = &t->e;
+	struct reenc r = { .form = MEM_KEEP, .seg = 0x65, .rsp_repl = REG_NONE, .load_to = REG_NONE };
+
+	emit_undo(e, reg);
+	e->spilled = 0;
+	e->flags = MARK_ELSE;
+	emit_mark(e, MARK_BOUNDARY);
+	emit_reencoded(e, &t->in, &r);
+	e->flags = 0;
+}
+
+unsigned translate_low(struct tr *t, bool both, u32 over[2])
+{
+	struct emit *e = &t->e;
+	u32 high, away;
+	unsigned reg, n = 0;
 
 	if (!suits(t))
 		return 0;
@@ -118,13 +147,22 @@ u32 translate_low(struct tr *t)
 	emit_lea_operand(e, &t->in, reg);
 	for (unsigned i = RAX; i <= RDX; i++)
 		spill(e, i);
-	/* The jump that ends the slow path lies behind four loads. */
-	slow_jmp = emit_checks(e, reg) + 4 * 7 + 1;
+	emit_checks(e, reg, &high, &away);
 	emit_access(t, reg);
-	e->goff += t->in.len;
-	emit_mark(e, MARK_BOUNDARY);
-	e->goff -= t->in.len;
-	over = emit_jmp(e, e->off);
-	emit_patch_here(e, slow_jmp);
-	return over;
+	over[n++] = emit_done(t);
+	if (both) {
+		emit_patch_here(e, high);
+		e->spilled = 1u << reg | RAX_RCX_RDX;
+		emit_mark(e, MARK_RESTART);
+		emit_high(t, reg);
+		over[n++] = emit_done(t);
+	} else {
+		emit_patch_here(e, high);
+	}
+	emit_patch_here(e, away);
+	e->spilled = 1u << reg | RAX_RCX_RDX;
+	emit_mark(e, MARK_RESTART);
+	emit_undo(e, reg);
+	e->spilled = 0;
+	return n;
 }

@@ -543,6 +543,17 @@ static bool vector_allowed(struct tr *t)
 	return false;
 }
 
+static void translate_soft(struct tr *t)
+{
+	enum soft_class c = soft_wanted(t->gpa);
+	u32 over[2];
+	unsigned n = c >= SOFT_BOTH && !t->all_soft ? translate_low(t, c == SOFT_BOTH, over) : 0;
+
+	soft(t);
+	while (n--)
+		emit_patch_here(&t->e, over[n]);
+}
+
 static void translate_copy(struct tr *t)
 {
 	struct insn *in = &t->in;
@@ -552,10 +563,7 @@ static void translate_copy(struct tr *t)
 	} else if (!in->has_mem) {
 		copy_no_mem(t);
 	} else if (is_soft(t) || (khigh(t) && !khigh_direct(in))) {
-		u32 over = soft_wanted(t->gpa) == SOFT_LOW && !t->all_soft ? translate_low(t) : 0;
-		soft(t);
-		if (over)
-			emit_patch_here(&t->e, over);
+		translate_soft(t);
 	} else if (khigh(t) && in->rsp_read) {
 		rsp_value(t);
 	} else {

@@ -34,9 +34,10 @@ void emit_exit_as(struct tr *t, u32 id, u8 flavour); /* in the state of that fla
 /* Leaves for cpu_ops[]; resume: the block goes on behind it. */
 void callout(struct tr *t, bool resume);
 
-/* low.c: an access of kernel-high code to the low half, before the soft operand that stands
- * in for it. The rel32 of a jump over that one; 0: nothing emitted. */
-u32 translate_low(struct tr *t);
+/* low.c: an access of kernel-high code to the low half or, if `both`, to either, before the
+ * soft operand that stands in for it. Returns how many rel32 in `over` jump over that one;
+ * 0: nothing emitted. */
+unsigned translate_low(struct tr *t, bool both, u32 over[2]);
 
 /* system.c: privileged instructions in line. False: nothing emitted, call out. */
 bool translate_system(struct tr *t);

@@ -34,9 +34,9 @@ static u32 area_size(u64 mask, bool compact)
 	const struct component *c = components();
 	u32 end = XSAVE_HEADER_END;
 
-	for (u32 i = 2; i < 63; i++) {
-		if (!(mask & BIT(i)))
-			continue;
+	for (u64 m = mask & ~(3UL | COMPACT); m; m &= m - 1) {
+		u32 i = (u32)__builtin_ctzl(m);
+
 		if (compact) {
 			if (c[i].align64)
 				end = (end + 63) & ~63u;
