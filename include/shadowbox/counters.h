@@ -29,6 +29,9 @@
 	X(TRACE_CODE, "code pages traced") \
 	X(PT_WRITE, "page-table writes seen") \
 	X(INVALIDATE, "ranges invalidated") \
+	X(HOST_MAP, "host calls: mmap") \
+	X(HOST_UNMAP, "host calls: munmap") \
+	X(HOST_PROTECT, "host calls: mprotect, pkey_mprotect") \
 	X(VIEW_SWITCH, "view switches") \
 	X(VIEW_FLUSH, "views flushed") \
 	X(VIEW_RECYCLE, "views recycled") \

@@ -53,6 +53,7 @@ struct exit_rec {
 	u32 block;
 	u32 insn;      /* index into the insn pool */
 	u32 resume_a, resume_b;
+	u32 done;      /* EXIT_SOFT: where to go on when C has done all of the instruction */
 	u32 patch_off; /* rel32 field that a chain patches */
 	u32 stub_off;  /* where it points when not chained */
 	u32 linked;    /* block that it is chained to, 0 none */

@@ -264,6 +264,13 @@ static u64 find_entry(struct vcpu *v, u8 flavour, bool single)
 	return id ? CODE_RX_HVA + cache->block[id].code_off : 0;
 }
 
+/* Nothing to do but to go on? Then a call-out or soft operand costs no turn of the loop. */
+static bool may_go_on(const struct vcpu *v, const struct machine *m)
+{
+	return !(v->event_pending | v->irq_waiting | v->nmi_pending) && !v->halted && !v->shutdown && !m->stop &&
+	       !v->intr_shadow && clock_next_deadline(&m->clock) == engine.armed;
+}
+
 static void run_once(struct vcpu *v, struct machine *m, u64 *resume)
 {
 	bool shadow = v->intr_shadow, step = false;
@@ -308,6 +315,12 @@ static void run_once(struct vcpu *v, struct machine *m, u64 *resume)
 	}
 	v->shadow_rip = shadow ? v->rip : ~0UL;
 	enter(v, pc, flavour, engine.pkru[flavour], false);
+}
+
+static void go_on(struct vcpu *v, u64 pc)
+{
+	v->shadow_rip = ~0UL;
+	enter(v, pc, engine.flavour, engine.pkru[engine.flavour], false);
 }
 
 /* Inside an instruction (soft operand): enter at once, with the rights to use the pointer. */
@@ -385,6 +398,8 @@ void engine_main(unsigned slot)
 				next = GO_DISPATCH;
 			if (next == GO_INSIDE)
 				run_inside(v, pc);
+			else if (next == GO_RESUME && may_go_on(v, m))
+				go_on(v, pc);
 			else
 				resume = next == GO_RESUME ? pc : 0;
 		}

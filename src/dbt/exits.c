@@ -93,11 +93,40 @@ static int soft_pointer(struct vcpu *v, const struct insn *in, gla_t ea, void **
 	return CPU_NEXT;
 }
 
+/* What a plain MOV to memory stores; false: another instruction. */
+static bool stored_value(const struct vcpu *v, const struct insn *in, u64 *val)
+{
+	if (in->map || in->vex || in->moffs || in->lock || in->high8 || in->opsize < 4 || in->op != OP_COPY)
+		return false;
+	if (in->opcode == 0xc7 && in->imm_len == 4) {
+		i32 imm;
+		memcpy(&imm, in->bytes + in->off_imm, 4);
+		*val = (u64)(i64)imm;
+		return true;
+	}
+	*val = in->reg >= 0 ? v->gpr[in->reg] : 0;
+	return in->opcode == 0x89;
+}
+
+/* Page tables are mostly written by MOV: one exit does it all. */
+static int soft_store(struct vcpu *v, const struct exit_rec *x, const struct insn *in, gla_t ea, u64 val, u64 *pc)
+{
+	if (mem_write(v, ea, &val, in->opsize, ACC_WRITE) != CPU_NEXT)
+		return CPU_FAULT;
+	*pc = CODE_RX_HVA + x->done;
+	return CPU_JUMP;
+}
+
+/* CPU_NEXT: go inside at *pc; CPU_JUMP: all is done, go on at *pc. */
 static int soft_begin(struct vcpu *v, const struct exit_rec *x, const struct insn *in, u64 *pc)
 {
 	i64 offset = bit_string_offset(v, in);
 	gla_t ea = cpu_ea(v, in);
 	void *ptr;
+	u64 val;
+
+	if (stored_value(v, in, &val))
+		return soft_store(v, x, in, ea, val, pc);
 
 	ea.v += offset;
 	if (soft_pointer(v, in, ea, &ptr) != CPU_NEXT)
@@ -250,14 +279,14 @@ static enum after_exit indirect(struct vcpu *v, const struct exit_rec *x)
 }
 
 /* After an instruction handled in C: go on inside its block when nothing has changed. */
-static enum after_exit resume_or_dispatch(struct vcpu *v, const struct exit_rec *x, u64 *pc)
+static enum after_exit resume_or_dispatch(struct vcpu *v, const struct exit_rec *x, u32 resume, u64 *pc)
 {
 	v->rip = v->next_rip;
 	v->insn_done = 1;
-	if (!x->resume_a || (v->rflags & FL_TF) || cache->block[x->block].dead || v->event_pending || v->irq_waiting ||
+	if (!resume || (v->rflags & FL_TF) || cache->block[x->block].dead || v->event_pending || v->irq_waiting ||
 	    ARENA->machine.stop)
 		return GO_DISPATCH;
-	*pc = CODE_RX_HVA + x->resume_a;
+	*pc = CODE_RX_HVA + resume;
 	return GO_RESUME;
 }
 
@@ -269,7 +298,7 @@ static enum after_exit callout(struct vcpu *v, const struct exit_rec *x, const s
 	flight_record(FLIGHT_CALLOUT, in->op, v->rip, v->gpr[RAX], v->gpr[RCX]);
 	switch (run_callout(v, in)) {
 	case CPU_NEXT:
-		return resume_or_dispatch(v, x, pc);
+		return resume_or_dispatch(v, x, x->resume_a, pc);
 	case CPU_FAULT:
 		stack_fault(v, in);
 		return fault_to_guest(v);
@@ -326,15 +355,17 @@ enum after_exit exit_handle(struct vcpu *v, u64 *pc)
 		v->counters[CTR_EXIT_SOFT]++;
 		if (log_on(LOG_EXITS))
 			log_printf("exit: soft operand at %lx\n", v->rip);
-		if (soft_begin(v, x, in, pc) == CPU_NEXT)
-			return GO_INSIDE;
+		switch (soft_begin(v, x, in, pc)) {
+		case CPU_NEXT: return GO_INSIDE;
+		case CPU_JUMP: return resume_or_dispatch(v, x, x->done, pc);
+		}
 		stack_fault(v, in);
 		return fault_to_guest(v);
 	case EXIT_SOFT_DONE:
 		v->counters[CTR_EXIT_SOFT_DONE]++;
 		if (soft_end(v, x) != CPU_NEXT)
 			return fault_to_guest(v);
-		return resume_or_dispatch(v, x, pc);
+		return resume_or_dispatch(v, x, x->resume_a, pc);
 	}
 	panic("exit of unknown kind %u", x->kind);
 }

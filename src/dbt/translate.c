@@ -233,7 +233,7 @@ static void soft(struct tr *t)
 			emit_close(t);
 		e->goff -= t->in.len;
 	} /* else: rare enough to end in C */
-	p->back = e->off;
+	cache->exit[id].done = p->back = e->off;
 }
 
 static void finish_soft(struct tr *t, struct pending_soft *p)

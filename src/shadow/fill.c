@@ -139,6 +139,25 @@ enum fill_result shadow_fill(struct vcpu *v, u64 hva, bool write, enum flavour f
 	return FILL_DONE;
 }
 
+static bool all_accessed(const struct path *p)
+{
+	for (unsigned i = 0; i < p->n; i++)
+		if (!(p->entry[i] & PTE_A))
+			return false;
+	return true;
+}
+
+enum fill_rights fill_rights(struct vcpu *v, u64 a, u32 pfn, u8 key)
+{
+	struct walk w;
+	struct path p;
+
+	if (!walk_look(v, a, &w, &p) || w.gpa.v >> PAGE_SHIFT != pfn || key_of(a, w.user) != key || !all_accessed(&p))
+		return RIGHTS_NONE;
+	uses_add_path(v, a, &w);
+	return p.rw && w.dirty && !page_flags_of(w.gpa.v) ? RIGHTS_WRITE : RIGHTS_READ;
+}
+
 /* Saves the fault that would follow when the guest returns from its own handler. */
 void fill_ahead(struct vcpu *v, u64 a)
 {

@@ -57,6 +57,8 @@ struct path {
 int walk_path(struct vcpu *v, gla_t a, u32 acc, bool user, struct walk *out, struct path *p) MUST_CHECK;
 /* Where a maps to, without checks and without setting A; false if nowhere. */
 bool walk_peek(const struct vcpu *v, u64 a, u64 *to);
+/* The same with all that a walk finds; out->dirty is that of the last entry, A not looked at. */
+bool walk_look(const struct vcpu *v, u64 a, struct walk *out, struct path *p);
 bool pte_reserved(const struct vcpu *v, unsigned level, u64 e);
 u64 pte_read(u64 table, unsigned index);
 
@@ -130,6 +132,9 @@ bool map_small(u64 a, u64 pa, unsigned n, bool writable, u8 key);
 bool map_large(u64 a, u64 pa, unsigned order, bool writable, u8 key);
 bool map_present(u64 a, u64 pa, bool writable);
 void map_drop(u64 start, u64 len); /* addresses of one half */
+/* The same, but what the current root's tables still say stays, if need be without the right
+ * to write. For low addresses in the view that belongs to that root. */
+void map_revalidate(struct vcpu *v, u64 start, u64 len);
 void map_flush(enum half h);
 void map_protect(u32 pfn);
 
@@ -154,6 +159,10 @@ void view_check_high(struct vcpu *v);
 void view_high_used(struct vcpu *v, unsigned owner, u64 a);
 
 /* --- fill.c --------------------------------------------------------------------- */
+/* What the tables allow a low page that is mapped to pfn with this key; the tables are
+ * registered if they allow anything. */
+enum fill_rights { RIGHTS_NONE, RIGHTS_READ, RIGHTS_WRITE };
+enum fill_rights fill_rights(struct vcpu *v, u64 a, u32 pfn, u8 key);
 /* An entry for a became present: map it at once if the guest just faulted there. */
 void fill_ahead(struct vcpu *v, u64 a);
 

@@ -149,6 +149,7 @@ static void host_unmap(u64 start, u64 end)
 		end = HVA_MAX;
 	if (start >= end || hva_in_zone(start))
 		return;
+	count(VCPU, CTR_HOST_UNMAP);
 	if (sys_munmap(start, end - start) == -ENOMEM) {
 		/* No VMA left to split one: whole ones can always go. */
 		map_flush(HALF_LOW);
@@ -162,6 +163,7 @@ static bool host_map(u64 hva, u64 len, u64 pa, bool writable, u8 key, bool popul
 	int flags = MAP_SHARED | MAP_FIXED | (populate ? MAP_POPULATE : 0);
 	long r = (long)sys_mmap(hva, len, prot, flags, RAM_FD, pa);
 
+	count(VCPU, CTR_HOST_MAP);
 	if (r == -ENOMEM) {
 		map_flush(HALF_LOW);
 		map_flush(HALF_HIGH);
@@ -169,6 +171,8 @@ static bool host_map(u64 hva, u64 len, u64 pa, bool writable, u8 key, bool popul
 	}
 	if (r < 0 && r >= -4095)
 		return false;
+	if (key)
+		count(VCPU, CTR_HOST_PROTECT);
 	if (key && sys_pkey_mprotect(hva, len, prot, key) < 0) {
 		host_unmap(hva, hva + len);
 		return false;
@@ -194,6 +198,7 @@ static void set_writable(u64 pa, u64 len, bool on)
 
 static void host_protect(u64 hva, u64 len)
 {
+	count(VCPU, CTR_HOST_PROTECT);
 	if (sys_mprotect(hva, len, PROT_READ) < 0)
 		host_unmap(hva, hva + len); /* a hole, or no VMA left */
 }
@@ -264,6 +269,52 @@ void map_drop(u64 start, u64 len)
 	dir_take(d, lo, hi, ORDER_1G, &t);
 	if (t.n && !t.each)
 		host_unmap(t.lo, t.hi);
+}
+
+/* A run of neighbouring pages that are to be treated alike. */
+struct run { u64 lo, hi; };
+
+static void run_add(struct run *r, u64 hva, void (*apply)(u64 start, u64 len))
+{
+	if (hva != r->hi) {
+		if (r->hi > r->lo)
+			apply(r->lo, r->hi - r->lo);
+		r->lo = hva;
+	}
+	r->hi = hva + PAGE_SIZE;
+}
+
+static void unmap_run(u64 start, u64 len) { host_unmap(start, start + len); }
+
+void map_revalidate(struct vcpu *v, u64 start, u64 len)
+{
+	struct map_dir *d = &view_self->dir[HALF_LOW];
+	struct run gone = { 0, 0 }, read = { 0, 0 };
+	u64 end = start + len;
+
+	if (len > order_size(ORDER_2M) || d->count[ORDER_2M] || d->count[ORDER_1G]) {
+		map_drop(start, len);
+		return;
+	}
+	for (u64 hva = start & PAGE_MASK; hva < end; hva += PAGE_SIZE) {
+		struct map_node *n = dir_find(d, ORDER_4K, hva);
+		enum fill_rights now;
+
+		if (!n)
+			continue;
+		now = fill_rights(v, hva, n->pfn, n->key);
+		if (now == RIGHTS_NONE) {
+			dir_remove(d, n);
+			run_add(&gone, hva, unmap_run);
+		} else if (now == RIGHTS_READ && n->writable) {
+			n->writable = false;
+			run_add(&read, hva, host_protect);
+		}
+	}
+	if (gone.hi > gone.lo)
+		unmap_run(gone.lo, gone.hi - gone.lo);
+	if (read.hi > read.lo)
+		host_protect(read.lo, read.hi - read.lo);
 }
 
 /* Slots that only this half uses go in one piece, the others node by node. */
@@ -342,11 +393,35 @@ static void mark_slot(struct map_dir *d, u64 hva)
 	d->slots[(hva >> SLOT_SHIFT) / 64] |= BIT((hva >> SLOT_SHIFT) % 64);
 }
 
+static unsigned covers(struct map_dir *d, u64 hva)
+{
+	return !!dir_find(d, ORDER_4K, hva) + !!dir_find(d, ORDER_2M, hva) +
+	       !!dir_find(d, ORDER_1G, hva);
+}
+
+/* The page is there and only the right to write is missing. */
+static bool raise_page(struct map_dir *d, u64 hva, u64 pa, u8 key)
+{
+	struct map_node *n = dir_find(d, ORDER_4K, hva);
+
+	if (!n || n->pfn != pa >> PAGE_SHIFT || n->key != key || n->writable || covers(d, hva) != 1 ||
+	    covers(other_dir(d), hva))
+		return false;
+	count(VCPU, CTR_HOST_PROTECT);
+	if (sys_mprotect(hva, PAGE_SIZE, PROT_READ | PROT_WRITE) < 0)
+		return false;
+	n->writable = true;
+	set_writable(pa, PAGE_SIZE, true);
+	return true;
+}
+
 bool map_small(u64 a, u64 pa, unsigned n, bool writable, u8 key)
 {
 	struct map_dir *d = dir_of(a);
 	u64 hva = map_hva(a);
 
+	if (n == 1 && writable && raise_page(d, hva, pa, key))
+		return true;
 	make_room(d, n);
 	if (!host_map(hva, n * PAGE_SIZE, pa, writable, key, true))
 		return false;
@@ -367,15 +442,11 @@ bool map_present(u64 a, u64 pa, bool writable)
 	return n && n->pfn == pa >> PAGE_SHIFT && (n->writable || !writable);
 }
 
-static unsigned covers(struct map_dir *d, u64 hva)
-{
-	return !!dir_find(d, ORDER_4K, hva) + !!dir_find(d, ORDER_2M, hva) +
-	       !!dir_find(d, ORDER_1G, hva);
-}
-
 /* One page of a large mapping: it is missing, was traced, or something lies over it. */
 static bool map_piece(struct map_dir *d, u64 hva, u64 pa, bool writable, u8 key)
 {
+	if (writable)
+		count(VCPU, CTR_HOST_PROTECT);
 	if (writable && covers(d, hva) == 1 && !covers(other_dir(d), hva) &&
 	    sys_mprotect(hva, PAGE_SIZE, PROT_READ | PROT_WRITE) == 0) {
 		set_writable(pa, PAGE_SIZE, true);

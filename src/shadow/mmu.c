@@ -49,9 +49,6 @@ void mmu_invlpg(struct vcpu *v, gla_t addr)
 	soft_tlb_drop(addr.v);
 	view_check_high(v);
 	view_sync(v);
-	/* Normally gone by now; a guest that flushes a page gets it flushed in any case. */
-	if (view_self && (gla_is_high(addr.v) || view_owner_low(v) >= 0))
-		map_drop(addr.v & PAGE_MASK, PAGE_SIZE);
 }
 
 void mmu_flush_all(struct vcpu *v)

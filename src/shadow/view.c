@@ -271,8 +271,13 @@ static void sync_low(struct vcpu *v, unsigned slot)
 		vs->queue_len = 0;
 		flush_low(v, slot);
 	}
+	bool home = view_owner_low(v) >= 0;
+
 	for (u32 i = 0; i < vs->queue_len; i++) {
-		map_drop(vs->queue[i].start, vs->queue[i].len);
+		if (home)
+			map_revalidate(v, vs->queue[i].start, vs->queue[i].len);
+		else
+			map_drop(vs->queue[i].start, vs->queue[i].len);
 		exec_unmapped(slot, vs->queue[i].start, vs->queue[i].len);
 	}
 	vs->queue_len = 0;

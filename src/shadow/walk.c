@@ -174,6 +174,19 @@ bool walk_peek(const struct vcpu *v, u64 a, u64 *to)
 	return !fault;
 }
 
+bool walk_look(const struct vcpu *v, u64 a, struct walk *out, struct path *p)
+{
+	bool fault;
+
+	if (!cpu_paging(v) || !cpu_long_mode(v) || !gla_is_canonical(a))
+		return false;
+	path_load(v, a, out, p, &fault);
+	if (fault)
+		return false;
+	out->dirty = p->entry[p->n - 1] & PTE_D;
+	return true;
+}
+
 /* Callers outside this folder keep what they learn about code only: the tables behind
  * code mappings are registered, so that the translator hears of changes. Data walks
  * keep nothing beyond the software TLB, which guest flushes clear. */
