@@ -3,6 +3,7 @@
 #   make          build/shadowbox (compiler and libraries must be there: tools/setup)
 #   make run      install what is needed, build, boot a Debian kernel to a shell
 #   make test     install what is needed, build, check, run every test
+#   make bench    install what is needed, build, measure against native and QEMU (docs/benchmarks.md)
 #   make check    layering and libc-freedom of the code that runs inside views
 #   make clean
 #
@@ -135,6 +136,7 @@ run: setup
 
 # Parts of the test suite with build rules of their own add to `tests` and `guests`.
 include $(wildcard tests/*/rules.mk)
+include tools/bench/rules.mk
 
 clean:
 	rm -rf $(B)
