@@ -109,8 +109,9 @@ def all_engines(wanted, shadowbox, extra, probe_job):
 class Boot:
     """One run of an engine: its output, values and the state that it ended in."""
 
-    def __init__(self, engine, job, start_limit=120, row_limit=60, log=None, report=None, hook=None):
-        self.engine, self.job, self.log, self.report, self.hook = engine, job, log, report, hook
+    def __init__(self, engine, job, start_limit=120, row_limit=60, log=None, report=None, hook=None, on_quiet=None):
+        self.engine, self.job, self.log = engine, job, log
+        self.report, self.hook, self.on_quiet = report, hook, on_quiet
         self.start_limit, self.row_limit = start_limit, row_limit
         self.values, self.status = [], {}  # (row, value, unit); row -> "ok", "fail", "timeout"
         self.started, self.finished, self.current = False, False, None
@@ -130,6 +131,7 @@ class Boot:
         except OSError as error:
             self.note(f"{command[0]}: {error}")
             return self
+        self.pid = process.pid
         try:
             self.read(process)
         finally:
@@ -224,8 +226,14 @@ class Boot:
         self.status.setdefault(row, "ok" if status == "0" else "fail")
         self.current = None
 
+    def at_quiet(self):
+        if self.on_quiet:
+            self.on_quiet(self)
+
     def at_done(self, uptime):
         self.finished = True
+        if uptime == "-":
+            return
         host = time.monotonic() - self.host_start
         if host > 2:  # does the guest's clock go as fast as the host's?
             self.clock_ratio = (float(uptime) - self.guest_start) / host

@@ -5,7 +5,7 @@ import os
 import statistics
 
 UNITS = {"ns": [("ns", 1), ("µs", 1e3), ("ms", 1e6), ("s", 1e9)],
-         "ms": [("µs", 1e-3), ("ms", 1), ("s", 1e3)]}
+         "ms": [("µs", 1e-3), ("ms", 1), ("s", 1e3)], "cycles": [("cyc", 1)]}
 
 
 def human(value, unit):
