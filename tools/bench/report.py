@@ -4,6 +4,8 @@ import json
 import os
 import statistics
 
+import page
+
 UNITS = {"ns": [("ns", 1), ("µs", 1e3), ("ms", 1e6), ("s", 1e9)],
          "ms": [("µs", 1e-3), ("ms", 1), ("s", 1e3)], "cycles": [("cyc", 1)]}
 
@@ -76,5 +78,8 @@ def write(results, folder, out):
     path = os.path.join(folder, "results.json")
     with open(path, "w") as f:
         json.dump(results, f, indent=1)
+    page_path = os.path.join(folder, "report.html")
+    with open(page_path, "w") as f:
+        f.write(page.render(results, human, ratio, short_ratio))
     terminal(results, summary, out)
-    print(f"{path}", file=out)
+    print(f"{path}\n{page_path}", file=out)
