@@ -13,7 +13,7 @@ import re
 import time
 
 RAM_KIB = 512 * 1024  # engines.MEM
-RAM_NAMES = re.compile(r"shadowbox-ram|/vm_file-")
+RAM_NAMES = re.compile(r"shadowbox-ram|^/dev/shm/#|/vm_file-")
 GUEST_FILES = re.compile(r"\.cpio$|/vmlinuz-")
 
 

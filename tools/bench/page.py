@@ -87,7 +87,7 @@ def mark(axis, y, engine, low, median, high, cell):
 def plot(found, relative):
     width = 720
     axis = Axis([v for _, marks in found for m in marks for v in m[1:4]], width)
-    parts, y = [], 8
+    parts, y = [], 22
     for row, marks in found:
         height = STEP * len(marks) + 8
         name = row["name"].split(".", 1)[1]
@@ -100,8 +100,9 @@ def plot(found, relative):
     for tick in axis.ticks():
         x = axis.at(tick)
         one = "one" if relative and tick == 1 else "grid"
-        grid.append(f'<line class="{one}" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{y}"/>'
-                    f'<text class="tick" x="{x:.1f}" y="{y + 14}" text-anchor="middle">{tick:g}</text>')
+        grid.append(f'<line class="{one}" x1="{x:.1f}" x2="{x:.1f}" y1="18" y2="{y}"/>'
+                    + "".join(f'<text class="tick" x="{x:.1f}" y="{at}" text-anchor="middle">{tick:g}</text>'
+                              for at in (12, y + 14)))
     return (f'<div class="wide"><svg width="{LEFT + width + RIGHT}" height="{y + 20}" role="img">'
             + "".join(grid + parts) + "</svg></div>")
 

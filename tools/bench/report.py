@@ -60,26 +60,39 @@ def cell_text(cells, engine):
     return text + (" !" if cell.get("status") else "")
 
 
-def terminal(results, summary, out):
+def earlier(cells, before):
+    """The earlier median of shadowbox, and the change since."""
+    now, then = (c.get("shadowbox", {}).get("median") for c in (cells, before))
+    if not now or not then:
+        return "-"
+    return f"{human(then, before['shadowbox']['unit'])} {(now / then - 1) * 100:+.0f}%"
+
+
+def terminal(results, summary, baseline, out):
     names = [e["name"] for e in results["engines"] if not e["skipped"]]
     versus = "shadowbox" in names and "tcg" in names
-    lines = [["", *names] + (["tcg/sbx"] if versus else [])]
+    lines = [["", *names] + (["tcg/sbx"] if versus else []) + (["sbx was"] if baseline else [])]
     for row, cells in summary.items():
         lines.append([row] + [cell_text(cells, n) for n in names] +
-                     ([short_ratio(ratio(cells, "tcg", "shadowbox"))] if versus else []))
+                     ([short_ratio(ratio(cells, "tcg", "shadowbox"))] if versus else []) +
+                     ([earlier(cells, baseline.get(row, {}))] if baseline else []))
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     for line in lines:
         print(line[0].ljust(widths[0]) + "".join("  " + c.rjust(w) for c, w in zip(line[1:], widths[1:])), file=out)
     print("medians; ± half the distance from smallest to largest; x: times native", file=out)
 
 
-def write(results, folder, out):
+def write(results, folder, baseline, out):
     results["summary"] = summary = summarize(results)
+    before = {}
+    if baseline:
+        with open(baseline) as f:
+            before = json.load(f)["summary"]
     path = os.path.join(folder, "results.json")
     with open(path, "w") as f:
         json.dump(results, f, indent=1)
     page_path = os.path.join(folder, "report.html")
     with open(page_path, "w") as f:
         f.write(page.render(results, human, ratio, short_ratio))
-    terminal(results, summary, out)
+    terminal(results, summary, before, out)
     print(f"{path}\n{page_path}", file=out)

@@ -27,9 +27,10 @@ $(B)/bench/bin/exit-dynamic: $(BENCH_DIR)/exit.c
 
 .PHONY: bench
 bench: setup
-	@tools/setup python3 $(if $(filter-out native shadowbox,$(or $(ENGINES),all)),qemu-system-x86)
+	@tools/setup python3 $(if $(filter-out native shadowbox,$(or $(ENGINES),$(if $(QUICK),,all))),qemu-system-x86)
 	@$(MAKE) --no-print-directory -s all $(BENCH_PROGRAMS)
-	@B=$(B) BENCH='$(BENCH)' ENGINES='$(ENGINES)' ROUNDS='$(ROUNDS)' QUICK='$(QUICK)' tools/bench/bench
+	@B=$(B) BENCH='$(BENCH)' ENGINES='$(ENGINES)' ROUNDS='$(ROUNDS)' QUICK='$(QUICK)' BASELINE='$(BASELINE)' \
+		tools/bench/bench
 
 # The bare-metal guest stands on the test kernels' library.
 $(B)/bench/nano.elf: $(BENCH_DIR)/nano.c $(B)/guest/lib-high/kernel.lds $(B)/guest/lib-high/lib.a

@@ -148,8 +148,10 @@ class Programs(Suite):
         for row in list(self.rows):
             program, package, path = self.needs[row]
             try:
-                yield find(self.top, program, package, path), program
-                yield from self.extras(row)
+                found = [(find(self.top, program, package, path), program), *self.extras(row)]
+                for host, _ in found:
+                    libraries(self.top, host)
+                yield from found
             except Missing as error:
                 del self.rows[row]
                 self.missing[row] = str(error)
@@ -247,7 +249,7 @@ class Boots(Suite):
         boot = session.boot(self, engine, [], number)
         if not boot.started or boot.init_uptime is None:
             for row in self.rows:
-                session.failures[row, engine.name] = "fail" if boot.started else "timeout"
+                session.failures[row, engine.name] = boot.status.get(None, "fail")
             return
         values = {"boot.uptime": boot.init_uptime, "boot.wall": boot.init_wall}
         for row in self.rows:
