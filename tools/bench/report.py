@@ -20,6 +20,12 @@ def human(value, unit):
     return f"{value:.{digits}f} {name}"
 
 
+def spread(values):
+    """Half the distance between the quartiles; of few values, between the extremes."""
+    low, _, high = statistics.quantiles(values, n=4) if len(values) > 5 else (min(values), 0, max(values))
+    return (high - low) / 2
+
+
 def summarize(results):
     """row -> engine -> {min, median, max, unit, n, status}"""
     table = {row["name"]: {} for row in results["rows"]}
@@ -29,7 +35,7 @@ def summarize(results):
     for (row, engine), samples in groups.items():
         values = [s["value"] for s in samples]
         table.setdefault(row, {})[engine] = {
-            "min": min(values), "median": statistics.median(values), "max": max(values),
+            "min": min(values), "spread": spread(values), "median": statistics.median(values), "max": max(values),
             "unit": samples[0]["unit"], "n": len(values)}
     for f in results["failures"]:
         table.setdefault(f["row"], {}).setdefault(f["engine"], {})["status"] = f["status"]
@@ -53,7 +59,7 @@ def cell_text(cells, engine):
         return cell["status"]
     text = human(cell["median"], cell["unit"])
     if cell["n"] > 1 and cell["median"]:
-        text += f" ±{(cell['max'] - cell['min']) / 2 / cell['median'] * 100:.0f}%"
+        text += f" ±{cell['spread'] / cell['median'] * 100:.0f}%"
     if engine != "native":
         r = ratio(cells, engine)
         text += f" {short_ratio(r):>6}" if r else " " * 7
@@ -79,7 +85,7 @@ def terminal(results, summary, baseline, out):
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     for line in lines:
         print(line[0].ljust(widths[0]) + "".join("  " + c.rjust(w) for c, w in zip(line[1:], widths[1:])), file=out)
-    print("medians; ± half the distance from smallest to largest; x: times native", file=out)
+    print("medians; ± half the distance between quartiles (of few samples, between extremes); x: times native", file=out)
 
 
 def write(results, folder, baseline, out):
