@@ -360,16 +360,22 @@ static void forget_page(u64 page, unsigned slot, bool crossing)
 }
 
 /* Kernel code stays chained across a wholesale flush as long as its page still maps
- * where it did: one walk per block that is chained or in the table. */
-static void revalidate_kernel(struct vcpu *v)
+ * where it did: one walk per block that is chained or in the table. User code in the high
+ * half is rare and only forgotten. */
+static void revalidate_high(struct vcpu *v)
 {
 	u64 last_page = 1, last_gpa = ~0UL;
 	struct walk w;
 
 	for (u32 id = 1; id < cache->n_blocks; id++) {
 		struct block *b = &cache->block[id];
-		if (b->dead || (b->mode & MODE_CPL3))
+		if (b->dead)
 			continue;
+		if (b->mode & MODE_CPL3) {
+			if (b->gva >> 63)
+				forget_block_mapping(b, VIEW_MAX);
+			continue;
+		}
 		if ((b->gva & PAGE_MASK) != last_page) {
 			struct exc saved = v->exc;
 			last_page = b->gva & PAGE_MASK;
@@ -388,7 +394,7 @@ void dbt_unmapped(unsigned slot, gla_t start, u64 len)
 
 	if (len > 64 * PAGE_SIZE) {
 		if (high) {
-			revalidate_kernel(VCPU);
+			revalidate_high(VCPU);
 			return;
 		}
 		for (unsigned s = 0; s < VIEW_MAX; s++)

@@ -1,5 +1,6 @@
 #!/bin/sh
-# timeout: 600
+# timeout: 3600
 # Every test kernel with: -accel dbt,soft=on
 . tests/cases/lib
+KARGS='steps=20000 stride=31' KARGS_LONG='steps=300000 stride=3'
 all_guest_kernels -accel dbt,soft=on

@@ -6,6 +6,7 @@ static struct regs r;
 SNIP(rd, "mov (%rsi),%rax");
 SNIP(wr, "mov %rax,(%rsi)");
 SNIP(ex, "jmp *%rsi");
+SNIP(set_cr4, "mov %rax,%cr4");
 SNIP(rd_stac, "stac; mov (%rsi),%rax; clac");
 
 #define V KTEST
@@ -449,6 +450,56 @@ static void table_writes(void)
 		}
 }
 
+/* User code in the high half: what ran there must not run on when its page is unmapped,
+ * made the kernel's or replaced, at whatever level that happens. */
+SNIP(id_1, "mov $1,%eax");
+SNIP(id_2, "mov $2,%eax");
+
+static void user_code_high(void)
+{
+	u64 va = 0xffffd50000000000, pa = page_alloc(), pb = page_alloc();
+
+	memcpy(virt(pa), id_1, 16);
+	memcpy(virt(pb), id_2, 16);
+	for (int level = 1; level <= 4; level++)
+		for (u32 how = 0; how < 4; how++) {
+			map(va, pa, US);
+			for (int l = 2; l <= 4; l++)
+				*pte_of(va, l) |= US;
+			regs_init(&r);
+			EQ("runs", run_user_at(&r, va), VEC_EXIT);
+			EQ("code", r.rax, 1);
+			u64 *e = pte_of(va, level), old = *e;
+			*e = how == 0 ? 0 : how == 1 ? old & ~(u64)US : how == 2 ? old | NX : old;
+			if (how == 3)
+				*pte_of(va, 1) = pb | P | US;
+			if (level & 1)
+				invlpg(va);
+			else
+				flush_tlb();
+			regs_init(&r);
+			EQ("vector", run_user_at(&r, va), how == 3 ? VEC_EXIT : 14);
+			EQ("error or code", how == 3 ? r.rax : r.err, how == 3 ? 2 : how ? 0x15 : 0x14);
+			*e = old;
+			flush_tlb();
+		}
+	*pte_of(va, 4) = 0;
+	flush_tlb();
+}
+
+static void no_pcid(void)
+{
+	if (has(1, 2, 17)) {
+		skip("PCID is there");
+		return;
+	}
+	u64 cr4 = rd_cr4();
+	regs_init(&r);
+	r.rax = cr4 | 1 << 17;
+	EQ("CR4.PCIDE", run(&r, set_cr4), 13);
+	EQ("CR4", rd_cr4(), cr4);
+}
+
 const struct test tests[] = {
 	{ "paging.permissions", permissions }, { "paging.write_protect", write_protect },
 	{ "paging.accessed_dirty", accessed_dirty }, { "paging.present_changes", present_changes },
@@ -456,5 +507,6 @@ const struct test tests[] = {
 	{ "paging.reserved_bits", reserved_bits }, { "paging.recursive", recursive },
 	{ "paging.roots", roots }, { "paging.global_pages", global_pages },
 	{ "paging.smap_smep", smap_smep }, { "paging.neighbours", neighbours },
-	{ "paging.table_writes", table_writes }, { NULL, NULL },
+	{ "paging.table_writes", table_writes }, { "paging.user_code_high", user_code_high },
+	{ "paging.no_pcid", no_pcid }, { NULL, NULL },
 };

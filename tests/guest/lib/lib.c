@@ -110,6 +110,34 @@ void run_tests(void)
 	finish(failed != 0);
 }
 
+/* --- command line ----------------------------------------------------------------- */
+u64 boot_cmdline;
+
+u64 knob(const char *name, u64 usual)
+{
+	const char *c = virt(boot_cmdline);
+
+	if (!boot_cmdline)
+		return usual;
+	while (*c) {
+		const char *n = name;
+		u64 v = 0;
+
+		for (; *n && *c == *n; n++)
+			c++;
+		if (!*n && *c == '=') {
+			for (c++; *c >= '0' && *c <= '9'; c++)
+				v = v * 10 + (u64)(*c - '0');
+			return v;
+		}
+		while (*c && *c != ' ')
+			c++;
+		while (*c == ' ')
+			c++;
+	}
+	return usual;
+}
+
 /* --- memory ---------------------------------------------------------------------- */
 static u64 next_page = POOL_START;
 

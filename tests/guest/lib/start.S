@@ -3,7 +3,8 @@
  * start64 is the ELF entry: long mode, identity-mapped, interrupts off, RSI = boot
  * parameters. start32 is the PVH entry that QEMU uses: protected mode, paging off. Both
  * build the same page tables (identity 4 GiB; with a high KBASE also the kernel image and
- * a direct map of 4 GiB), load a GDT and go to kmain on the kernel's own stack. */
+ * a direct map of 4 GiB), load a GDT and go to kmain on the kernel's own stack, with the
+ * physical address of the command line. */
 #include "layout.h"
 
 	.section .note.pvh, "a", @note
@@ -16,6 +17,7 @@
 	.globl start32
 start32:
 	cld
+	mov 24(%ebx), %esi		/* hvm_start_info: the command line */
 	mov $boot_stack_end, %esp
 	call build
 	mov $boot_pml4, %eax
@@ -50,6 +52,7 @@ build:
 	.globl start64
 start64:
 	cld
+	mov 0x228(%rsi), %esi		/* boot_params: the command line */
 	mov $boot_stack_end, %esp
 	lgdt boot_gdtr
 	mov $boot_pd, %edi
@@ -79,6 +82,7 @@ common64:
 	xor %ebp, %ebp
 	push %rbp
 	popfq
+	mov %esi, %edi
 	movabs $kmain, %rax
 	jmp *%rax
 

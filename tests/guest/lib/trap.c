@@ -3,7 +3,7 @@
 
 void run_enter(struct regs *r), run_leave(void) __attribute__((noreturn));
 void run_tests(void);
-void kmain(void);
+void kmain(u64 cmdline);
 void trap_c(struct regs *r);
 
 u64 gdt[16] __attribute__((aligned(16)));
@@ -81,8 +81,9 @@ static void modes_init(void)
 	asm volatile("fninit");
 }
 
-void kmain(void)
+void kmain(u64 cmdline)
 {
+	boot_cmdline = cmdline;
 	outb(0x3f9, 0); /* no interrupts, 115200 8n1, FIFO */
 	outb(0x3fb, 0x80);
 	outb(0x3f8, 1);
