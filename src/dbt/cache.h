@@ -106,6 +106,9 @@ enum premise {
 #define SOFT_SIZE (1u << 16)
 #define TABLE_ENTRIES 65536u
 
+#define MEMO_BITS 18
+
+struct memo { u64 gpa, rip; struct insn in; };
 struct table_entry { u64 neg_gva, host; };
 struct table_used { u32 count; u16 idx[TABLE_ENTRIES]; };
 
@@ -126,6 +129,7 @@ struct cache {
 	struct exit_rec exit[MAX_EXITS];
 	struct insn insn[MAX_INSNS];
 	struct mark mark[MAX_MARKS];
+	struct memo memo[1 << MEMO_BITS];
 	struct table_used used_kernel;
 	struct table_used used_user[VIEW_MAX];
 };
@@ -183,6 +187,10 @@ static inline struct slots *slots_of(u8 flavour)
 /* Address of the slot of register r; SLOT_TARGET is that of `target`. */
 #define SLOT_TARGET 16
 static inline u64 spill_slot(u8 flavour, unsigned r) { return (u64)slots_of(flavour) + r * 8; }
+
+/* memo.c: what was decoded at a guest physical address, if the bytes are still the same. */
+bool memo_get(struct insn *in, u64 gpa, u64 rip, const u8 *bytes, unsigned avail);
+void memo_put(const struct insn *in, u64 gpa, u64 rip);
 
 /* translate.c */
 u32 translate_block(struct vcpu *v, u8 flavour, u8 mode, u64 gva, u64 gpa, u64 page1);

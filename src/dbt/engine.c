@@ -63,17 +63,28 @@ u8 engine_mode(const struct vcpu *v)
 }
 
 /* The decoder is library code: it wants its own FS.base and may use vector registers. */
+static u8 library_area[XSAVE_AREA_SIZE] __attribute__((aligned(64)));
+static bool library_ready;
+
+void engine_use_library(void)
+{
+	if (library_ready)
+		return;
+	library_ready = true;
+	fpu_save(library_area);
+	context_host_fs();
+}
+
 static u32 translate_safely(struct vcpu *v, u8 flavour, u8 mode, u64 gpa, u64 page1)
 {
-	static u8 area[XSAVE_AREA_SIZE] __attribute__((aligned(64)));
 	u32 id;
 
 	if (!cache_room())
 		cache_flush();
-	fpu_save(area);
-	context_host_fs();
 	id = translate_block(v, flavour, mode, v->rip, gpa, page1);
-	fpu_restore(area);
+	if (library_ready)
+		fpu_restore(library_area);
+	library_ready = false;
 	return id;
 }
 

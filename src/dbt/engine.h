@@ -57,6 +57,8 @@ enum after_exit exit_handle(struct vcpu *v, u64 *host_pc);
 /* The block at v->rip, translated if need be; single: of one instruction only. 0: an
  * exception has been delivered instead. */
 u32 engine_find_block(struct vcpu *v, bool single);
+/* To be called during a translation before library code is. */
+void engine_use_library(void);
 u8 engine_flavour(const struct vcpu *v);
 u8 engine_mode(const struct vcpu *v);
 

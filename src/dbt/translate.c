@@ -927,6 +927,7 @@ static void trace_in_asm(const struct tr *t)
 {
 	char text[160];
 
+	engine_use_library();
 	decode_text(t->in.bytes, t->in.len, t->rip, t->in.code_size, text, sizeof(text));
 	log_printf("  %016lx: %s\n", t->rip, text);
 }
@@ -937,6 +938,7 @@ static void trace_out_asm(const struct block *b)
 	u64 pc = CODE_RX_HVA + b->code_off, end = pc + b->code_len;
 	static const char *const kinds[] = { "boundary", "restart", "done", "target", "branch", "step", "exit" };
 
+	engine_use_library();
 	log_printf("OUT: block %lx, %u bytes\n", b->gva, b->code_len);
 	while (pc < end) {
 		const struct mark *m = cache_mark(b, pc);
@@ -944,6 +946,19 @@ static void trace_out_asm(const struct block *b)
 		log_printf("  %lx: %-60s ; %lx %s spill %04x\n", pc, text, b->gva + m->goff, kinds[m->kind], m->spill);
 		pc += n ? n : 1;
 	}
+}
+
+/* False: the instruction does not end within the n bytes. */
+static bool decode(struct tr *t, const u8 *bytes, unsigned n, int code_size)
+{
+	if (code_size == 64 && memo_get(&t->in, t->gpa, t->rip, bytes, n))
+		return true;
+	engine_use_library();
+	if (!decode_insn(&t->in, bytes, n, t->rip, code_size) || t->in.len > n)
+		return false;
+	if (code_size == 64)
+		memo_put(&t->in, t->gpa, t->rip);
+	return true;
 }
 
 /* Decodes and translates until the block ends; guest_len 0 means that not even the first
@@ -957,13 +972,13 @@ static void translate_insns(struct tr *t, unsigned max)
 
 	while (!t->end) {
 		unsigned n = fetch(t, buf, pos);
-		if (!decode_insn(&t->in, buf, n, b->gva + pos, code_size) || t->in.len > n)
-			break;
 		t->rip = b->gva + pos;
+		t->gpa = b->page0 + (t->rip & ~PAGE_MASK);
+		if (!decode(t, buf, n, code_size))
+			break;
 		t->next_rip = t->rip + t->in.len;
 		if (code_size != 64)
 			t->next_rip = (u32)t->next_rip;
-		t->gpa = b->page0 + (t->rip & ~PAGE_MASK);
 		t->e.goff = pos;
 		t->last = b->page1 != ~0UL || b->n_insns + 1u >= max || ((t->next_rip ^ b->gva) & PAGE_MASK);
 		if (log_on(LOG_IN_ASM))
