@@ -30,5 +30,8 @@ bool memo_get(struct insn *in, u64 gpa, u64 rip, const u8 *bytes, unsigned avail
 
 void memo_put(const struct insn *in, u64 gpa, u64 rip)
 {
+	/* The length of what is refused says nothing of the bytes that made it so. */
+	if (in->op == OP_UD || in->op == OP_REFUSE || in->op == OP_TOO_LONG)
+		return;
 	*memo_at(gpa) = (struct memo){ .gpa = gpa, .rip = rip, .in = *in };
 }
