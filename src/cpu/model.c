@@ -50,7 +50,7 @@ static const char *const dependencies[][2] = {
 	{ "avx512f", "avx2" }, { "avx512dq", "avx512f" }, { "avx512ifma", "avx512f" },
 	{ "avx512pf", "avx512f" }, { "avx512er", "avx512f" }, { "avx512cd", "avx512f" },
 	{ "avx512bw", "avx512f" }, { "avx512vl", "avx512f" }, { "avx512vbmi", "avx512f" },
-	{ "avx512-vnni", "avx512f" },
+	{ "avx512-vnni", "avx512f" }, { "bhi-ctrl", "spec-ctrl" },
 };
 
 /* --- named models --------------------------------------------------------------------- */

@@ -270,6 +270,7 @@ static void test_not_affected(void **state)
 	bad_write(0x10a, 0);
 	good_write(0x48, 1);
 	bad_write(0x48, 8);
+	good_write(0x48, BIT(10)); /* BHI_DIS_S */
 	assert_int_equal(cpu_wrmsr(v, 0x49, 1), CPU_NEXT);
 	expect_fault(cpu_rdmsr(v, 0x49, &caps), EXC_GP, 0);
 	parse("host,-spec-ctrl,-stibp,-ssbd");
