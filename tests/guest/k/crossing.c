@@ -1,0 +1,123 @@
+/* System calls without a pause, with a timer that interrupts them everywhere: in SYSCALL and
+ * SYSRET, between SWAPGS and the change of stacks, in the shadow of STI, in accesses of the
+ * kernel to user memory. Every register and flag must come through. */
+#include "lib.h"
+
+static struct regs r;
+static u64 kdata[4], kstack[512];
+static volatile u64 ticks;
+u64 cross_bad;
+LABEL(cross_entry);
+
+/* GS: [1] the user's RSP, [2] a kernel stack. RSI: a user counter. */
+asm(".text\ncross_entry:\n"
+    "swapgs; mov %rsp,%gs:8; mov %gs:16,%rsp; push %rcx; push %r11; push %rax; push %rdx\n"
+    "sti; nop\n"
+    "mov (%rsi),%rax; lea 1(%rax),%rax; mov %rax,(%rsi); movzbl 1(%rsi),%edx\n"
+    "cmp %dl,%ah; je 1f; incq cross_bad(%rip)\n"
+    "1: pushfq; pop %rax; test $0x200,%eax; jnz 1f; incq cross_bad(%rip)\n"
+    "1: cli; pushfq; pop %rdx; test $0x200,%edx; jz 1f; incq cross_bad(%rip)\n"
+    "1: xor %edx,%eax; and $0xfffffffffffff72a,%rax; cmp $0x200,%rax; je 1f; incq cross_bad(%rip)\n"
+    "1: push $0x2d7; popfq; pushfq; pop %rax; cmp $0x2d7,%rax; je 1f; incq cross_bad(%rip)\n"
+    "1: push $0xa02; popfq; jno 2f; jnc 1f; 2: incq cross_bad(%rip)\n"
+    "1: cli; pop %rdx; pop %rax; pop %r11; pop %rcx; mov %gs:8,%rsp; swapgs; sysretq\n");
+
+SNIP(u_cross,
+     "mov $0x1111,%r8; mov $0x2222,%r9; mov $0x3333,%r10; mov $0x4444,%r12; mov $0x5555,%r13\n"
+     "mov $0x6666,%r14; mov $0x7777,%r15; mov $0x8888,%edi; mov $0x9999,%edx; mov %rsp,%rbp; xor %r13d,%r13d\n"
+     "1: mov %ebx,%eax; stc; syscall\n"
+     "jnc 9f; cmp %ebx,%eax; jne 9f; cmp %rsp,%rbp; jne 9f; cmp $0x9999,%edx; jne 9f; cmp $0x8888,%edi; jne 9f\n"
+     "cmp $0x1111,%r8; jne 9f; cmp $0x2222,%r9; jne 9f; cmp $0x3333,%r10; jne 9f; cmp $0x4444,%r12; jne 9f\n"
+     "cmp $0x6666,%r14; jne 9f; cmp $0x7777,%r15; jne 9f\n"
+     "mov $0x7fffffff,%eax; add $1,%eax; syscall; jno 9f; jc 9f; js 2f; 9: inc %r13\n"
+     "2: cmp $7,%fs:16; jne 9b; cmp $9,%gs:24; jne 9b; dec %ebx; jnz 1b");
+
+static void on_tick(struct regs *f)
+{
+	(void)f;
+	ticks++;
+	lapic_wr(0xb0, 0);
+}
+
+static void timer(u32 vec, u32 count)
+{
+	lapic_enable();
+	lapic_wr(0x3e0, 0xb); /* divide by 1 */
+	on_vector((u8)vec, on_tick);
+	lapic_wr(0x320, (count ? 0x20000 : 0x10000) | vec);
+	lapic_wr(0x380, count);
+}
+
+static u32 timer_per_ms(void)
+{
+	timer(0x53, 0);
+	lapic_wr(0x380, ~0u);
+	for (u64 t0 = rdtsc(); rdtsc() - t0 < tsc_per_ms() * 10;)
+		;
+	return (~0u - lapic_rd(0x390)) / 10;
+}
+
+static void calls(void)
+{
+	u64 *u = virt(map_new(UDATA, US | RW)), n = knob("calls", 60000);
+	u32 per_ms = timer_per_ms();
+
+	wrmsr(0xc0000080, rdmsr(0xc0000080) | 1);
+	wrmsr(0xc0000081, (u64)SEL_KCS << 32 | (u64)(SEL_UCS32 & ~3) << 48);
+	wrmsr(0xc0000082, (u64)cross_entry);
+	wrmsr(0xc0000084, 0x47fd5);
+	wrmsr(0xc0000100, UDATA);
+	wrmsr(0xc0000101, UDATA);
+	wrmsr(0xc0000102, (u64)kdata);
+	kdata[2] = (u64)(kstack + ARRAY_SIZE(kstack));
+	u[2] = 7;
+	u[3] = 9;
+	for (u32 part = 0; part < 4; part++) {
+		/* About 150 microseconds, and never in step with the loop. */
+		timer(0x53, per_ms / 7 + part * 13);
+		regs_init(&r);
+		r.rflags = 0x202;
+		r.rbx = n / 4;
+		r.rsi = UDATA + 8;
+		r.rsp = USTACK_TOP - 0x100;
+		u[1] = 0;
+		EQ("exit", RUN_USER(&r, u_cross), VEC_EXIT);
+		timer(0x53, 0);
+		EQ("registers and flags", r.r13, 0);
+		EQ("kernel's flags", cross_bad, 0);
+		EQ("calls", u[1], n / 4 * 2);
+		EQ("GS", rdmsr(0xc0000101), UDATA);
+		EQ("kernel GS", rdmsr(0xc0000102), (u64)kdata);
+	}
+	CHECK(ticks > 20, "only %lu interrupts", ticks);
+	wrmsr(0xc0000101, 0);
+}
+
+/* What SYSRET loads into RFLAGS, by way of R11; single steps begin at once. */
+SNIP(k_sysret, "mov %rsp,%rbp; mov %rbx,%rsp; sysretq");
+SNIP(u_flags, "pushfq; pop %rax");
+static void sysret_flags(void)
+{
+	static const u64 try[] = { 0x202, 0x246, 0x2d7, 0xa02, 0x602, 0x4202, 0x40202, 0x200202, 0x3202, 0x40e97 };
+
+	map_new(UCODE, US | RW);
+	map_new(USTACK_TOP - 4096, US | RW);
+	memcpy((void *)UCODE, u_flags, (u64)(u_flags_end - u_flags));
+	for (u32 round = 0; round < 3; round++)
+		for (u32 i = 0; i < ARRAY_SIZE(try); i++) {
+			regs_init(&r);
+			r.rcx = UCODE;
+			r.r11 = try[i];
+			r.rbx = USTACK_TOP - 0x200;
+			EQ("exit", run(&r, k_sysret), VEC_EXIT);
+			EQ("flags", r.rax, try[i]);
+			EQ("rcx", r.rcx, UCODE);
+			EQ("cs", r.cs, SEL_UCS);
+		}
+}
+
+const struct test tests[] = {
+	{ "crossing.calls", calls },
+	{ "crossing.sysret_flags", sysret_flags },
+	{ NULL, NULL },
+};
