@@ -43,7 +43,7 @@ void sandbox_kill_all(void);
 void sandbox_clear(void);
 /* Makes the running view look at event_pending, wherever it is. */
 void sandbox_kick(void);
-/* Now and then (sandbox_balances: at least once a second): moves the views off a CPU on
+/* Now and then (sandbox_balances: twice a second): moves the views off a CPU on
  * which they have to wait. */
 void sandbox_balance(void);
 bool sandbox_balances(void);

@@ -18,7 +18,7 @@
 /* While output flows, views need not wake us for each byte: we look this often. */
 #define FLOW_MS 2
 /* How often to ask whether the views have a CPU for themselves. */
-#define BALANCE_MS 1000
+#define BALANCE_MS 500
 /* While the guest's ring is full, how soon to look for room. */
 #define FULL_MS 5
 

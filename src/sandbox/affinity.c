@@ -1,24 +1,28 @@
 /* Which CPU the views run on: all on one, for only one of them runs at a time, and handing
- * over to a process on the same CPU takes a third of the time. So that a busy CPU does not
- * hold the guest up, the monitor looks now and then how long the views had to wait for
- * theirs, and moves them all.
+ * over to a process on the same CPU takes a third of the time. It is the one that the
+ * host's scheduler has put them on. Twice a second the monitor looks how long they had to wait
+ * for it: if that is long they move to an idle one, and where there is none they are left to
+ * the scheduler until they need not wait any more.
  *
- * Where the host does not tell of waiting times (/proc/PID/schedstat), views go where the
- * host's scheduler wants them. */
+ * Where the host does not tell of waiting times (/proc/PID/schedstat), nothing is bound. */
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 #include "internal.h"
 #include "shadowbox/log.h"
 
-#define LOOK_NS 1000000000L
-#define BUSY_NS 100000000UL /* less work than this in an interval says nothing */
+#define LOOK_NS 500000000L
+#define BUSY_NS 50000000UL /* less work than this in an interval says nothing */
 
 static struct {
+	bool active;
 	cpu_set_t allowed;
 	int cpu;          /* -1: not bound */
 	struct timespec last;
 	u64 ran[VIEW_MAX], waited[VIEW_MAX];
+	u64 idle[CPU_SETSIZE]; /* ticks so far */
 } affinity = { .cpu = -1 };
 
 static bool read_times(pid_t pid, u64 *ran, u64 *waited)
@@ -36,23 +40,73 @@ static bool read_times(pid_t pid, u64 *ran, u64 *waited)
 	return n == 2;
 }
 
-static int next_cpu(int cpu)
+/* The allowed CPU, other than this one, that was idle for longest since the last call; -1 if
+ * none was for most of the interval. */
+static int idlest_cpu(int but, u64 interval_ticks)
 {
-	for (int i = 1; i <= CPU_SETSIZE; i++) {
-		int c = (cpu + i) % CPU_SETSIZE;
-		if (CPU_ISSET(c, &affinity.allowed))
-			return c;
+	u64 user, nice, sys, idle, most = interval_ticks * 7 / 10;
+	FILE *f = fopen("/proc/stat", "r");
+	char line[512];
+	int best = -1, c;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "cpu%d %lu %lu %lu %lu", &c, &user, &nice, &sys, &idle) != 5 || c < 0 || c >= CPU_SETSIZE)
+			continue;
+		if (c != but && CPU_ISSET(c, &affinity.allowed) && affinity.idle[c] && idle - affinity.idle[c] >= most) {
+			most = idle - affinity.idle[c];
+			best = c;
+		}
+		affinity.idle[c] = idle;
 	}
-	return cpu;
+	if (f)
+		fclose(f);
+	return best;
+}
+
+/* Field 39 of /proc/PID/stat, counted from behind the name. */
+static int cpu_of(pid_t pid)
+{
+	char path[40], text[1024], *p;
+	int cpu = -1;
+	size_t n = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	f = fopen(path, "r");
+	if (f)
+		n = fread(text, 1, sizeof(text) - 1, f);
+	if (f)
+		fclose(f);
+	text[n] = 0;
+	p = strrchr(text, ')');
+	for (int field = 2; p && field < 39; field++)
+		p = strchr(p + 1, ' ');
+	if (p && sscanf(p, "%d", &cpu) == 1 && cpu >= 0 && cpu < CPU_SETSIZE && CPU_ISSET(cpu, &affinity.allowed))
+		return cpu;
+	return -1;
 }
 
 static void bind_view(pid_t pid)
 {
-	cpu_set_t one;
+	cpu_set_t one = affinity.allowed;
 
-	CPU_ZERO(&one);
-	CPU_SET(affinity.cpu, &one);
+	if (affinity.cpu >= 0) {
+		CPU_ZERO(&one);
+		CPU_SET(affinity.cpu, &one);
+	}
 	sched_setaffinity(pid, sizeof(one), &one); /* a refusal costs speed only */
+}
+
+static void bind_all(int cpu)
+{
+	if (cpu == affinity.cpu)
+		return;
+	affinity.cpu = cpu;
+	log_msg(LOG_CONFIG, cpu < 0 ? "config: views run where the host's scheduler puts them\n" :
+		"config: views run on CPU %d\n", cpu);
+	for (unsigned i = 0; i < VIEW_MAX; i++)
+		if (sandbox.view[i] > 0)
+			bind_view(sandbox.view[i]);
 }
 
 void affinity_init(const struct policy *policy)
@@ -60,11 +114,10 @@ void affinity_init(const struct policy *policy)
 	u64 ran, waited;
 
 	affinity.cpu = -1;
-	if (policy->no_bind || sched_getaffinity(0, sizeof(affinity.allowed), &affinity.allowed) < 0 ||
-	    CPU_COUNT(&affinity.allowed) < 2 || !read_times(sandbox.monitor, &ran, &waited))
-		log_msg(LOG_CONFIG, "config: views run where the host's scheduler puts them\n");
-	else
-		affinity.cpu = next_cpu(sched_getcpu());
+	affinity.active = !policy->no_bind &&
+			  sched_getaffinity(0, sizeof(affinity.allowed), &affinity.allowed) == 0 &&
+			  CPU_COUNT(&affinity.allowed) > 1 && read_times(sandbox.monitor, &ran, &waited);
+	idlest_cpu(-1, 0);
 	clock_gettime(CLOCK_MONOTONIC, &affinity.last);
 }
 
@@ -89,8 +142,9 @@ static bool interval_over(void)
 void sandbox_balance(void)
 {
 	u64 ran = 0, waited = 0;
+	int idle;
 
-	if (affinity.cpu < 0 || !interval_over())
+	if (!affinity.active || !interval_over())
 		return;
 	for (unsigned i = 0; i < VIEW_MAX; i++) {
 		u64 r, w;
@@ -102,13 +156,13 @@ void sandbox_balance(void)
 		affinity.ran[i] = r;
 		affinity.waited[i] = w;
 	}
-	if (ran + waited < BUSY_NS || waited * 5 < ran + waited)
+	idle = idlest_cpu(affinity.cpu, (u64)sysconf(_SC_CLK_TCK) / 2);
+	if (ran + waited < BUSY_NS)
 		return;
-	affinity.cpu = next_cpu(affinity.cpu);
-	log_msg(LOG_CONFIG, "config: the views waited for their CPU; now on CPU %d\n", affinity.cpu);
-	for (unsigned i = 0; i < VIEW_MAX; i++)
-		if (sandbox.view[i] > 0)
-			bind_view(sandbox.view[i]);
+	if (waited * 5 >= ran + waited)
+		bind_all(idle);
+	else if (affinity.cpu < 0)
+		bind_all(cpu_of(sandbox.view[ARENA->running_view % VIEW_MAX]));
 }
 
-bool sandbox_balances(void) { return affinity.cpu >= 0; }
+bool sandbox_balances(void) { return affinity.active; }

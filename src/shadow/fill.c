@@ -158,6 +158,20 @@ enum fill_rights fill_rights(struct vcpu *v, u64 a, u32 pfn, u8 key)
 	return p.rw && w.dirty && !page_flags_of(w.gpa.v) ? RIGHTS_WRITE : RIGHTS_READ;
 }
 
+void fill_raise(struct vcpu *v, u64 a)
+{
+	struct walk w;
+	struct path p;
+
+	/* A range is left to the faults of those pages that are really written. */
+	view_self->raise_run = a == view_self->raised + PAGE_SIZE ? view_self->raise_run + 1 : 0;
+	view_self->raised = a;
+	if (view_self->raise_run >= RAISE_RUN_MAX || gla_is_high(a) || view_owner_low(v) < 0)
+		return;
+	if (walk_look(v, a, &w, &p) && w.page_size == PAGE_SIZE && p.rw && w.dirty && !page_flags_of(w.gpa.v))
+		map_raise(a, w.gpa.v, key_of(a, w.user));
+}
+
 /* Saves the fault that would follow when the guest returns from its own handler. */
 void fill_ahead(struct vcpu *v, u64 a)
 {

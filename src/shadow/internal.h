@@ -117,6 +117,8 @@ struct map_dir {
 };
 struct view_maps {
 	unsigned slot;
+	u64 raised;          /* page that fill_raise saw last, and how many in a row */
+	u32 raise_run;
 	u64 *maybe_writable; /* per page of RAM: some mapping may allow writes */
 	struct map_dir dir[2];
 };
@@ -130,6 +132,8 @@ bool map_small(u64 a, u64 pa, unsigned n, bool writable, u8 key);
 /* The guest page of order ORDER_2M/1G that holds a, or, if it is there already, only
  * the 4 KiB around a. */
 bool map_large(u64 a, u64 pa, unsigned order, bool writable, u8 key);
+/* Gives a page that is mapped so the right to write; nothing if it is not. */
+void map_raise(u64 a, u64 pa, u8 key);
 bool map_present(u64 a, u64 pa, bool writable);
 void map_drop(u64 start, u64 len); /* addresses of one half */
 /* The same, but what the current root's tables still say stays, if need be without the right
@@ -163,6 +167,9 @@ void view_high_used(struct vcpu *v, unsigned owner, u64 a);
  * registered if they allow anything. */
 enum fill_rights { RIGHTS_NONE, RIGHTS_READ, RIGHTS_WRITE };
 enum fill_rights fill_rights(struct vcpu *v, u64 a, u32 pfn, u8 key);
+/* An entry for a now allows writes: if the page is mapped already, it may be written at once. */
+void fill_raise(struct vcpu *v, u64 a);
+#define RAISE_RUN_MAX 4
 /* An entry for a became present: map it at once if the guest just faulted there. */
 void fill_ahead(struct vcpu *v, u64 a);
 

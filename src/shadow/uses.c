@@ -179,6 +179,14 @@ static bool entry_lost(unsigned level, u64 old, u64 new_entry)
 	       (~old & new_entry & PTE_NX);
 }
 
+/* A page that may have been mapped read-only can be written without a fault from now on. */
+static bool write_gained(u64 old, u64 new_entry)
+{
+	u64 need = PTE_P | PTE_RW | PTE_A | PTE_D;
+
+	return (new_entry & need) == need && (old & need) != need;
+}
+
 static bool child_lost(u64 old, u64 new_entry)
 {
 	return !(new_entry & PTE_P) || ((old ^ new_entry) & (PTE_ADDR | PTE_PS));
@@ -199,7 +207,7 @@ void uses_entry_changed(struct vcpu *v, u64 pa, u64 old, u64 new_entry)
 {
 	const struct pt_use *use = shadow_pool->use;
 	u32 pfn = pa >> PAGE_SHIFT, i;
-	u64 ahead = ~0UL;
+	u64 ahead = ~0UL, raise = ~0UL;
 
 	for (i = *bucket(pfn); i; i = use[i].hash_next) {
 		const struct pt_use *u = &use[i];
@@ -210,6 +218,8 @@ void uses_entry_changed(struct vcpu *v, u64 pa, u64 old, u64 new_entry)
 			inval_range(v, u->owner, use_start(u, pa), BIT(level_shift(u->level)));
 		else if (u->level == 1 && !(old & PTE_P) && use_start(u, pa) == (v->cr2 & PAGE_MASK))
 			ahead = use_start(u, pa);
+		if (u->level == 1 && write_gained(old, new_entry))
+			raise = use_start(u, pa);
 	}
 	if (child_lost(old, new_entry)) {
 again:
@@ -227,6 +237,8 @@ again:
 	}
 	if (ahead != ~0UL && (new_entry & PTE_P) && (new_entry & PTE_A))
 		fill_ahead(v, ahead);
+	else if (raise != ~0UL && view_self)
+		fill_raise(v, raise);
 }
 
 void uses_drop_table(struct vcpu *v, u64 table)
