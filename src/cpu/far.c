@@ -240,8 +240,7 @@ int op_ret_far(struct vcpu *v, const struct insn *in)
 	struct stack s;
 
 	stack_current(v, &s);
-	TRY(stack_pop(v, &s, &rip, size));
-	TRY(stack_pop(v, &s, &sel, size));
+	TRY(far_pop(v, &s, &rip, &sel, size));
 	stack_adjust(&s, drop);
 	if (!protected_mode(v)) {
 		TRY(code_target_check(v, &v->seg[SEG_CS], rip));

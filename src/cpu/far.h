@@ -2,6 +2,8 @@
 #pragma once
 #include "priv.h"
 
+/* Pops RIP and CS. The processor reads CS first, which tells in CR2. */
+int far_pop(struct vcpu *v, struct stack *s, u64 *rip, u64 *sel, unsigned size) MUST_CHECK;
 /* Checks the code segment that a far return or IRET goes to. */
 int far_return_cs(struct vcpu *v, u16 sel, struct seg *cs) MUST_CHECK;
 /* Checks the stack segment that comes with it. */

@@ -60,37 +60,57 @@ void far_return_commit(struct vcpu *v, const struct seg *cs, const struct seg *s
 		seg_drop_privileged(v);
 }
 
+int far_pop(struct vcpu *v, struct stack *s, u64 *rip, u64 *sel, unsigned size)
+{
+	struct stack at = *s;
+
+	stack_adjust(&at, (i64)size);
+	TRY(stack_pop(v, &at, sel, size));
+	TRY(stack_pop(v, s, rip, size));
+	*s = at;
+	return CPU_NEXT;
+}
+
 /* What IRET pops. rsp and ss are there when with_stack is set. */
 struct iret_frame {
 	u64 rip, cs, rflags, rsp, ss;
 };
 
-/* 64-bit code always pops all five. IRETQ, which kernels live by, in one access. */
-static int pop_frame64(struct vcpu *v, unsigned size, struct iret_frame *f)
+/* The processor reads flags, CS and RIP in this order, which tells in CR2. */
+static int pop_three(struct vcpu *v, struct stack *s, unsigned size, struct iret_frame *f)
 {
-	struct stack s;
+	struct stack at = *s;
 
-	stack_current(v, &s);
-	if (size == 8 && is_canonical(s.sp) && is_canonical(s.sp + sizeof(*f) - 1))
-		return mem_read(v, gla(s.sp), f, sizeof(*f), ACC_READ);
-	TRY(stack_pop(v, &s, &f->rip, size));
-	TRY(stack_pop(v, &s, &f->cs, size));
-	TRY(stack_pop(v, &s, &f->rflags, size));
-	TRY(stack_pop(v, &s, &f->rsp, size));
-	return stack_pop(v, &s, &f->ss, size);
+	stack_adjust(&at, 2 * (i64)size);
+	TRY(stack_pop(v, &at, &f->rflags, size));
+	TRY(far_pop(v, s, &f->rip, &f->cs, size));
+	*s = at;
+	return CPU_NEXT;
 }
 
-/* Other code pops the stack only when privilege falls. */
-static int pop_frame32(struct vcpu *v, unsigned size, struct iret_frame *f, bool *with_stack)
+/* IRETQ, which kernels live by, in one access where all lies in one page. */
+static bool pop_at_once(struct vcpu *v, const struct stack *s, unsigned size, struct iret_frame *f)
+{
+	if (size != 8 || !is_canonical(s->sp) || (s->sp & ~PAGE_MASK) > PAGE_SIZE - sizeof(*f))
+		return false;
+	return mem_read(v, gla(s->sp), f, sizeof(*f), ACC_READ) == CPU_NEXT;
+}
+
+/* 64-bit code always returns to a stack, other code when privilege falls. The new CS is
+ * checked before the stack is read. */
+static int pop_frame(struct vcpu *v, unsigned size, struct iret_frame *f, struct seg *cs, bool *with_stack)
 {
 	struct stack s;
 
 	stack_current(v, &s);
-	TRY(stack_pop(v, &s, &f->rip, size));
-	TRY(stack_pop(v, &s, &f->cs, size));
-	TRY(stack_pop(v, &s, &f->rflags, size));
+	if (in_64bit(v) && pop_at_once(v, &s, size, f)) {
+		*with_stack = true;
+		return far_return_cs(v, f->cs, cs);
+	}
+	TRY(pop_three(v, &s, size, f));
+	TRY(far_return_cs(v, f->cs, cs));
 	f->rsp = s.sp;
-	*with_stack = (f->cs & 3) > v->cpl;
+	*with_stack = in_64bit(v) || (f->cs & 3) > v->cpl;
 	if (!*with_stack)
 		return CPU_NEXT;
 	TRY(stack_pop(v, &s, &f->rsp, size));
@@ -100,19 +120,15 @@ static int pop_frame32(struct vcpu *v, unsigned size, struct iret_frame *f, bool
 static int iret_protected(struct vcpu *v, unsigned size)
 {
 	unsigned old_cpl = v->cpl;
-	bool with_stack = true;
+	bool with_stack;
 	struct seg cs, ss = v->seg[SEG_SS];
 	struct iret_frame f;
 
-	if (in_64bit(v))
-		TRY(pop_frame64(v, size, &f));
-	else
-		TRY(pop_frame32(v, size, &f, &with_stack));
+	TRY(pop_frame(v, size, &f, &cs, &with_stack));
 	if (!cpu_long_mode(v) && size == 4 && (f.rflags & FL_VM) && v->cpl == 0) {
 		log_msg(LOG_GUEST_ERRORS, "cpu: return to virtual-8086 mode: not modelled\n");
 		return cpu_fault_err(v, EXC_GP, 0);
 	}
-	TRY(far_return_cs(v, f.cs, &cs));
 	if (with_stack)
 		TRY(far_return_ss(v, f.ss, &cs, &ss));
 	TRY(code_target_check(v, &cs, f.rip));

@@ -304,7 +304,7 @@ u64 table_get(bool user, u64 gva)
 }
 
 /* --- callbacks from the shadow layer ---------------------------------------------------- */
-void dbt_code_written(gpa_t page, u32 off, u32 len, bool all)
+void cache_drop_range(gpa_t page, u32 off, u32 len, bool all)
 {
 	u64 pg = page.v & PAGE_MASK, end = off + len;
 	u32 bucket = hash_u64(pg >> PAGE_SHIFT);
@@ -423,6 +423,40 @@ static u32 soft_slot(u64 gpa)
 	return i;
 }
 
+static u64 *soft_page_bit(u64 gpa, u64 *bit)
+{
+	u32 h = hash_u64(gpa >> PAGE_SHIFT);
+
+	*bit = BIT(h % 64);
+	return &cache->soft_pages[h / 64];
+}
+
+/* Other bytes at [start, end): what stood there may have been guilty, what comes is not. */
+static void soft_forget(u64 start, u64 end)
+{
+	u64 bit, *word = soft_page_bit(start, &bit);
+
+	if (!(*word & bit))
+		return;
+	for (u64 a = start; a < end; a++) {
+		u32 i = soft_slot(a);
+		if (cache->soft[i])
+			cache->soft[i] = a + 1; /* stays as a link of its chain, class SOFT_NO */
+	}
+}
+
+void dbt_code_written(gpa_t page, u32 off, u32 len, bool all)
+{
+	u64 pg = page.v & PAGE_MASK;
+
+	/* An instruction that was changed may begin up to 14 bytes before. */
+	if (all)
+		soft_forget(pg, pg + PAGE_SIZE);
+	else
+		soft_forget(pg + (off > 14 ? off - 14 : 0), pg + off + len);
+	cache_drop_range(page, off, len, all);
+}
+
 enum soft_class soft_wanted(u64 gpa)
 {
 	return cache->soft[soft_slot(gpa)] >> 62;
@@ -430,10 +464,15 @@ enum soft_class soft_wanted(u64 gpa)
 
 void soft_add(u64 gpa, enum soft_class c)
 {
+	u64 bit, *word;
+
 	if (cache->n_soft > SOFT_SIZE / 2) {
 		memset(cache->soft, 0, sizeof(cache->soft));
+		memset(cache->soft_pages, 0, sizeof(cache->soft_pages));
 		cache->n_soft = 0;
 	}
+	word = soft_page_bit(gpa, &bit);
+	*word |= bit;
 	u32 i = soft_slot(gpa);
 	if (!cache->soft[i]) {
 		cache->n_soft++;

@@ -125,6 +125,7 @@ struct cache {
 	u32 exit_user, exit_kernel, enter_user, enter_kernel, lookup_user, lookup_kernel;
 	u32 hash[HASH_SIZE], gva_hash[HASH_SIZE], page0_hash[HASH_SIZE], page1_hash[HASH_SIZE];
 	u64 soft[SOFT_SIZE]; /* instructions whose operand cannot be direct: gpa + 1, class << 62 */
+	u64 soft_pages[HASH_SIZE / 64]; /* a bit for each page that may hold some, by hash */
 	struct block block[MAX_BLOCKS];
 	struct exit_rec exit[MAX_EXITS];
 	struct insn insn[MAX_INSNS];
@@ -145,6 +146,8 @@ const struct mark *cache_stub_mark(u64 host_pc); /* NULL: not in a lookup stub *
 const struct mark *cache_mark(const struct block *b, u64 host_pc);
 void cache_chain(u32 exit_id, u32 block);
 void cache_drop(u32 block);
+/* The blocks that overlap [off, off + len) of the page at `page`; all: of all of it. */
+void cache_drop_range(gpa_t page, u32 off, u32 len, bool all);
 void cache_check_premises(const struct vcpu *v); /* drops the blocks whose premise is gone */
 /* Lookup tables of indirect branches. */
 void table_set(struct vcpu *v, u64 gva, u32 block);

@@ -197,7 +197,7 @@ static void soften(const struct block *b, const struct mark *m, enum soft_class 
 	flight_record(FLIGHT_SOFTEN, 0, b->gva + m->goff, 0, 0);
 	log_msg(LOG_MMU, "soft: instruction at %lx\n", b->gva + m->goff);
 	soft_add(b->page0 + off, c);
-	dbt_code_written(gpa(b->page0), off, 1, false);
+	cache_drop_range(gpa(b->page0), off, 1, false);
 }
 
 static bool already_soft(const struct block *b, const struct mark *m)

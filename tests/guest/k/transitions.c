@@ -263,7 +263,62 @@ static void int_n(void)
 	EQ("count", ints, 2000);
 }
 
+SNIP(u_iretq, "mov %rsi,%rsp; iretq"); SNIP(u_iretd, "mov %rsi,%rsp; iretl");
+SNIP(u_retfq, "mov %rsi,%rsp; lretq"); SNIP(u_retfd, "mov %rsi,%rsp; lretl");
+/* IRET reads flags, CS and RIP in this order, far RET reads CS first. */
+static void return_read_order(void)
+{
+	u64 absent = UDATA + 0x5000;
+
+	unmap(absent);
+	unmap(absent - 4096);
+	for (u32 i = 0; i < 3; i++) { /* at the page, with its last slots before it, in the page before */
+		u64 at = absent - 8 * i;
+		if (tcg())
+			break;
+		if (i)
+			map_new(absent - 4096, US | RW);
+		regs_init(&r); r.rsi = at;
+		EQ("iretq", RUN_USER(&r, u_iretq), 14); EQ("flags of iretq", last_cr2, at + 16);
+		regs_init(&r); r.rsi = absent - 4 * i;
+		EQ("iretd", RUN_USER(&r, u_iretd), 14); EQ("flags of iretd", last_cr2, absent - 4 * i + 8);
+	}
+	unmap(absent - 4096);
+	regs_init(&r); r.rsi = absent;
+	EQ("retfq", RUN_USER(&r, u_retfq), 14); EQ("cs of retfq", last_cr2, absent + (tcg() ? 0 : 8));
+	regs_init(&r); r.rsi = absent;
+	EQ("retfd", RUN_USER(&r, u_retfd), 14); EQ("cs of retfd", last_cr2, absent + (tcg() ? 0 : 4));
+}
+
+/* The same place holds an instruction whose operand is a device, then another one. */
+SNIP(k_place, "mov (%rsi),%rax");
+static void softness_forgotten(void)
+{
+	u64 code = KTEST + 0x900000, pa = map_new(code, RW);
+
+	(void)pa;
+	for (u32 i = 0; i < 3; i++) {
+		memcpy((void *)code, k_place, (u64)(k_place_end - k_place));
+		regs_init(&r);
+		r.rsi = DIRECT + 0xfee00030; /* local APIC version */
+		EQ("device", run(&r, (void *)code), VEC_EXIT);
+		*(u64 *)(code + 0x800) = 0x1234 + i;
+		regs_init(&r);
+		r.rsi = code + 0x800;
+		EQ("memory", run(&r, (void *)code), VEC_EXIT);
+		EQ("loaded", r.rax, 0x1234 + i);
+		*(u8 *)(code + 1) = 0x89; /* mov %rax, (%rsi) */
+		regs_init(&r);
+		r.rsi = code + 0x808;
+		r.rax = i;
+		EQ("other instruction", run(&r, (void *)code), VEC_EXIT);
+		EQ("stored", *(u64 *)(code + 0x808), i);
+	}
+}
+
 const struct test tests[] = {
+	{ "transitions.return_read_order", return_read_order },
+	{ "transitions.softness_forgotten", softness_forgotten },
 	{ "transitions.syscall", syscall_basic }, { "transitions.syscall_disabled", syscall_disabled },
 	{ "transitions.swapgs", swapgs }, { "transitions.iret", iret },
 	{ "transitions.far", far_transfers }, { "transitions.segments", segments },
