@@ -62,9 +62,9 @@ int soft_resolve(struct vcpu *v, gla_t a, u32 len, u32 acc, struct soft_ref *out
 struct trace_write {
 	gpa_t gpa;
 	u32 len;
-	u64 old[9]; /* page-table entries that the write may change, before it */
+	u64 old[PAGE_SIZE / 8]; /* page-table entries that the write may change, before it */
 };
-/* Bracket a write of len bytes (<= 64, within one page) to a traced page: end compares
+/* Bracket a write of len bytes (within one page) to a traced page: end compares
  * page-table entries and queues invalidations, and tells the translator of code
  * (dbt_code_written). */
 void trace_write_begin(struct trace_write *tw, gpa_t a, u32 len);

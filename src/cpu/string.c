@@ -165,7 +165,7 @@ static void advance(const struct strop *op, enum gpr reg, u64 n)
 }
 
 /* --- bulk work on RAM --------------------------------------------------------------- */
-#define BRACKET_MAX 64 /* largest write that trace_write_begin takes */
+#define BRACKET_MAX 64 /* more than that is not worth comparing */
 
 struct bulk_write {
 	bool bracketed;

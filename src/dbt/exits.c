@@ -72,7 +72,7 @@ static int soft_pointer(struct vcpu *v, const struct insn *in, gla_t ea, void **
 		return CPU_NEXT;
 	case SOFT_TRACED:
 		engine.after = SOFT_AFTER_TRACE;
-		trace_write_begin(&engine.tw, ref.gpa, len > 64 ? 64 : len);
+		trace_write_begin(&engine.tw, ref.gpa, len);
 		return CPU_NEXT;
 	case SOFT_MMIO:
 		v->counters[CTR_MMIO]++;

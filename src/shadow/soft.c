@@ -164,11 +164,6 @@ static void write_traced(struct vcpu *v, const struct soft_ref *ref, const void 
 {
 	struct trace_write tw;
 
-	if (len > 64) {
-		trace_bulk_write(v, ref->gpa, len);
-		memcpy(ref->ptr, buf, len);
-		return;
-	}
 	trace_write_begin(&tw, ref->gpa, len);
 	copy_piece(ref->ptr, buf, len);
 	trace_write_end(v, &tw);

@@ -81,7 +81,7 @@ void trace_write_begin(struct trace_write *tw, gpa_t a, u32 len)
 {
 	const u64 *pte = physmem_ptr(gpa(a.v & ~7UL));
 
-	sb_assert(len <= 64 && (a.v & (PAGE_SIZE - 1)) + len <= PAGE_SIZE);
+	sb_assert((a.v & (PAGE_SIZE - 1)) + len <= PAGE_SIZE);
 	tw->gpa = a;
 	tw->len = len;
 	for (unsigned i = 0; i < entries_touched(tw); i++)

@@ -208,6 +208,40 @@ static void fxsave(void)
 		EQ("unaligned", run(&r, k_fxr), 13);
 }
 
+/* FXSAVE and FNSAVE into a page table: entries far behind the first bytes change too. */
+#define V (KTEST + 0x840000) /* entry 64 of its table */
+static void save_to_table(void)
+{
+	u64 page[2] = { map_new(V, RW), page_alloc() };
+	u64 *e = pte_of(V, 1), old = *e;
+
+	*(u64 *)virt(page[0]) = 1;
+	*(u64 *)virt(page[1]) = 2;
+	levels();
+	level = 0;
+	EQ("before", *(volatile u64 *)V, 1);
+	memset(pattern, 0, sizeof(pattern));
+	*(u64 *)pattern[8] = (old & ~0xfffffffff000UL) | page[1];
+	load();
+	asm volatile("fxsave64 (%0)" : : "r"((u8 *)e - 160 - 8 * 16) : "memory");
+	invlpg(V);
+	EQ("after fxsave", *(volatile u64 *)V, 2);
+	*e = old;
+	invlpg(V);
+	EQ("back", *(volatile u64 *)V, 1);
+	/* st(7) lies at 98: its 80 bits are an entry of the table and a sign */
+	u8 image[108] = { 0 };
+	*(u16 *)image = 0x37f;
+	*(u64 *)(image + 98) = 1UL << 63 | (old & 0xfff) | page[1];
+	*(u16 *)(image + 106) = 0x3fff;
+	asm volatile("frstor %0; fnsave (%1)" : : "m"(image), "r"((u8 *)e - 98) : "memory");
+	invlpg(V);
+	EQ("after fnsave", *(volatile u64 *)V, 2);
+	memset(e - 64, 0, 4096);
+	flush_tlb();
+	asm volatile("fninit");
+}
+
 static void xsave_all(u8 *a, u64 mask)
 {
 	asm volatile("xsave64 (%0)" : : "r"(a), "a"((u32)mask), "d"((u32)(mask >> 32)) : "memory");
@@ -394,6 +428,6 @@ static void lazy(void)
 }
 
 const struct test tests[] = {
-	{ "fpu.across", across }, { "fpu.x87", x87 }, { "fpu.fxsave", fxsave }, { "fpu.xsave", xsave },
+	{ "fpu.across", across }, { "fpu.x87", x87 }, { "fpu.fxsave", fxsave }, { "fpu.save_to_table", save_to_table }, { "fpu.xsave", xsave },
 	{ "fpu.xsavec", xsavec }, { "fpu.xsetbv", xsetbv }, { "fpu.lazy", lazy }, { NULL, NULL },
 };
