@@ -97,7 +97,7 @@ WEAK = __call_tls_dtors __cxa_finalize __pthread_unwind __glibc_tls_internal_fre
 comma := ,
 LIBDIR := $(dir $(shell $(CC) -print-file-name=crt1.o))
 GCCDIR := $(dir $(shell $(CC) -print-libgcc-file-name))
-LINK_FLAGS = -static -no-pie -nostartfiles -Wl,--no-relax -Wl,-z,noseparate-code \
+LINK_FLAGS = -static -no-pie -nostartfiles -Wl,--no-relax -Wl,-z,separate-code \
 	-Wl,-Ttext-segment=0x768000000000 $(addprefix -Wl$(comma)-u$(comma),$(WEAK))
 
 $(B)/shadowbox: $(VIEW_OBJ) $(HOST_OBJ) Makefile

@@ -78,6 +78,8 @@ struct vcpu {
 	u64 rip;
 	u64 rflags; /* without IF, which is intr_enabled; bit 1 always set */
 	u64 host_rsp;   /* engine stack while guest code runs */
+	u64 gate;       /* set just before a way through a gate of entry.S, which clears it */
+	u64 exit_user;  /* the exit came by the stub of user code */
 	u64 enter_pkru;
 	u64 enter_rsp;  /* RSP to load: folded for kernel-high code */
 	u64 enter_flags; /* host flags to load, TF included when stepping */

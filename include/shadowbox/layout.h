@@ -25,6 +25,7 @@
 #define HOT_VCPU_HVA HOT_HVA                      /* struct vcpu, key P */
 #define HOT_SLOTS_U_HVA (HOT_HVA + 0x100000UL)    /* struct slots of user code, key S */
 #define HOT_SLOTS_K_HVA (HOT_HVA + 0x180000UL)    /* struct slots of kernel code, key KS */
+#define HOT_SELECT_HVA (HOT_HVA + 0x1c0000UL)     /* this view's system call selector, key D */
 #define HOT_TABLE_K_HVA (HOT_HVA + 0x200000UL)    /* kernel lookup table, key KT */
 #define HOT_TABLE_U_HVA (HOT_HVA + 0x400000UL)    /* this view's user lookup table, key T */
 

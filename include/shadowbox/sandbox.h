@@ -23,6 +23,7 @@
 #define TABLE_SIZE 0x100000UL /* of one lookup table */
 
 struct view_local {
+	u64 sig_frame; /* where the kernel puts signal frames, all of them (entry.S) */
 	u32 slot;
 	i32 timer_id;
 	bool timer_on;
@@ -58,6 +59,9 @@ int sandbox_event_fd(void);
 bool sandbox_reap(char *what, size_t len);
 
 /* --- inside views ------------------------------------------------------------- */
+/* System calls from anywhere in this view raise SIGSYS while this byte is SELECT_BLOCK. */
+#define VIEW_SELECTOR ((volatile u8 *)HOT_SELECT_HVA)
+enum { SELECT_ALLOW, SELECT_BLOCK };
 /* Makes `slot` the running view and sleeps until this view is made the running one
  * again. The caller has saved the vector state in VCPU->xsave and restores it after. */
 void view_handoff(unsigned slot);

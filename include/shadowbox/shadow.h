@@ -88,6 +88,15 @@ enum fill_result {
  * the fault handler. */
 enum fill_result shadow_fill(struct vcpu *v, u64 hva, bool write, enum flavour f);
 
+/* Maps the page of user address a executable, and neighbours whose code may run too
+ * (dbt_may_run_direct). False: it cannot be, or its code may not run. */
+bool shadow_map_exec(struct vcpu *v, u64 a);
+/* The code of a page may not run as it is any more: it is executable in no view. */
+void shadow_exec_revoke(gpa_t page);
+void shadow_exec_revoke_all(void);
+/* Does the guest leave the zone's addresses unmapped? */
+bool shadow_zone_is_free(const struct vcpu *v);
+
 /* --- views -------------------------------------------------------------------- */
 /* Called once in the monitor before any view is forked: carves its pools from the
  * arena at base; returns the bytes used. */

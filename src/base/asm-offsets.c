@@ -10,14 +10,13 @@ void asm_offsets(void);
 void asm_offsets(void)
 {
 	DEFINE(VCPU_ADDRESS, HOT_VCPU_HVA);
+	DEFINE(SIG_FRAME_ADDRESS, PRIVATE_HVA); /* struct view_local */
 	VCPU_OFFSET(GPR, gpr);
 	VCPU_OFFSET(RIP, rip);
 	VCPU_OFFSET(RFLAGS, rflags);
 	VCPU_OFFSET(HOST_RSP, host_rsp);
+	VCPU_OFFSET(GATE, gate);
 	VCPU_OFFSET(ENTER_PKRU, enter_pkru);
-	VCPU_OFFSET(ENTER_RSP, enter_rsp);
-	VCPU_OFFSET(ENTER_FLAGS, enter_flags);
-	VCPU_OFFSET(EXIT_FLAGS, exit_flags);
 	VCPU_OFFSET(ENTER_RSP, enter_rsp);
 	VCPU_OFFSET(ENTER_FLAGS, enter_flags);
 	VCPU_OFFSET(EXIT_FLAGS, exit_flags);

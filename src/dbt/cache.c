@@ -2,6 +2,8 @@
 #include <string.h>
 #include "cache.h"
 #include "decode.h"
+#include "emit.h"
+#include "engine.h"
 #include "shadowbox/log.h"
 #include "shadowbox/sandbox.h"
 
@@ -34,12 +36,13 @@ size_t dbt_init(void *base, size_t size)
 	cache->n_blocks = 1;
 	cache->n_exits = EXIT_FIRST;
 	cache->n_insns = 1;
+	engine_rights_init();
 	emit_stubs();
 	cache->code_start = cache->code_next;
 	table_clear_entry(table_kernel(), 0);
 	for (unsigned s = 0; s < VIEW_MAX; s++)
 		table_clear_entry(table_user_of(s), 0);
-	return sizeof(struct cache);
+	return sizeof(struct cache) + direct_init(cache + 1, size - sizeof(struct cache));
 }
 
 bool cache_room(void)
@@ -56,6 +59,13 @@ static void table_clear(struct table_entry *t, struct table_used *u)
 	u->count = 0;
 }
 
+static void forget_code(u64 page)
+{
+	direct_forget(page);
+	if (!dbt_runs_direct(gpa(page)))
+		trace_code_remove(gpa(page));
+}
+
 void cache_flush(void)
 {
 	VCPU->counters[CTR_CACHE_FLUSH]++;
@@ -63,9 +73,9 @@ void cache_flush(void)
 		struct block *b = &cache->block[i];
 		if (b->dead)
 			continue;
-		trace_code_remove(gpa(b->page0));
+		forget_code(b->page0);
 		if (b->page1 != ~0UL)
-			trace_code_remove(gpa(b->page1));
+			forget_code(b->page1);
 	}
 	table_flush(false);
 	table_flush(true);
@@ -77,6 +87,9 @@ void cache_flush(void)
 	cache->n_exits = EXIT_FIRST;
 	cache->n_insns = 1;
 	cache->n_marks = 0;
+	/* Gates of old code must not lead into the middle of new code. */
+	if (ARENA->host.direct)
+		memset((u8 *)CODE_RW_HVA + cache->code_start, 0xcc, cache->code_next - cache->code_start);
 	cache->code_next = cache->code_start;
 	cache->flushes++;
 }
@@ -152,6 +165,16 @@ const struct mark *cache_mark(const struct block *b, u64 host_pc)
 	return &m[lo];
 }
 
+u64 cache_boundary(const struct block *b, u16 goff)
+{
+	const struct mark *m = &cache->mark[b->marks];
+
+	for (u32 i = 0; i < b->n_marks; i++)
+		if (m[i].kind == MARK_BOUNDARY && m[i].goff == goff)
+			return CODE_RX_HVA + b->code_off + m[i].off;
+	return 0;
+}
+
 const struct mark *cache_stub_mark(u64 host_pc)
 {
 	u32 off = (u32)(host_pc - CODE_RX_HVA);
@@ -171,16 +194,30 @@ static void patch_rel32(u32 at, u32 target)
 	memcpy((u8 *)CODE_RW_HVA + at, &rel, 4);
 }
 
+static bool rel32_gives_rights(u32 at)
+{
+	const u8 *p = (const u8 *)CODE_RW_HVA + at - 2;
+
+	for (unsigned i = 0; i < 6; i++)
+		if (code_gives_rights(p + i))
+			return true;
+	return false;
+}
+
 void cache_chain(u32 exit_id, u32 block)
 {
 	struct exit_rec *x = &cache->exit[exit_id];
 
 	if (x->linked || !x->patch_off)
 		return;
+	patch_rel32(x->patch_off, cache->block[block].code_off);
+	if (ARENA->host.direct && rel32_gives_rights(x->patch_off)) {
+		patch_rel32(x->patch_off, x->stub_off);
+		return;
+	}
 	x->linked = block;
 	x->next_in = cache->block[block].incoming;
 	cache->block[block].incoming = exit_id;
-	patch_rel32(x->patch_off, cache->block[block].code_off);
 }
 
 static void unchain_incoming(struct block *b)
@@ -248,6 +285,8 @@ void cache_drop(u32 id)
 	table_purge_block(b);
 }
 
+#define SYSCALL_PREMISES (BIT(PREMISE_LSTAR) | BIT(PREMISE_STAR) | BIT(PREMISE_SFMASK))
+
 void cache_check_premises(const struct vcpu *v)
 {
 	const u64 now[PREMISE_COUNT] = {
@@ -261,6 +300,9 @@ void cache_check_premises(const struct vcpu *v)
 	for (unsigned p = 0; p < PREMISE_COUNT; p++) {
 		if (cache->premise[p] == now[p])
 			continue;
+		/* A gate to kernel code that is none any more must not stay behind. */
+		if (ARENA->host.direct && (BIT(p) & SYSCALL_PREMISES))
+			cache_flush();
 		for (u32 id = 1; id < cache->n_blocks; id++)
 			if (cache->block[id].rests_on & BIT(p))
 				cache_drop(id);
@@ -268,22 +310,36 @@ void cache_check_premises(const struct vcpu *v)
 	}
 }
 
-void table_set(struct vcpu *v, u64 gva, u32 block)
+static void table_set_entry(struct table_entry *t, struct table_used *u, u64 gva, u64 host)
 {
-	bool user = cache->block[block].mode & MODE_CPL3;
-	struct table_entry *t = user ? table_user() : table_kernel();
-	struct table_used *u = user ? &cache->used_user[ARENA->running_view] : &cache->used_kernel;
 	u32 i = gva & (TABLE_ENTRIES - 1);
 
-	(void)v;
 	if (!t[i].host) {
 		if (u->count == TABLE_ENTRIES)
 			table_clear(t, u);
 		u->idx[u->count++] = i;
 	}
 	t[i].neg_gva = -gva;
-	t[i].host = CODE_RX_HVA + cache->block[block].code_off;
+	t[i].host = host;
 }
+
+void table_set(struct vcpu *v, u64 gva, u32 block)
+{
+	u64 host = CODE_RX_HVA + cache->block[block].code_off;
+
+	(void)v;
+	if (cache->block[block].mode & MODE_CPL3)
+		table_set_entry(table_user(), &cache->used_user[ARENA->running_view], gva, host);
+	else
+		table_set_entry(table_kernel(), &cache->used_kernel, gva, host);
+}
+
+void table_set_direct(u64 gva)
+{
+	table_set_entry(table_user(), &cache->used_user[ARENA->running_view], gva, gva);
+}
+
+void table_forget(u64 gva) { table_purge(table_user(), gva); }
 
 void table_flush(bool user)
 {
@@ -455,6 +511,7 @@ void dbt_code_written(gpa_t page, u32 off, u32 len, bool all)
 	else
 		soft_forget(pg + (off > 14 ? off - 14 : 0), pg + off + len);
 	cache_drop_range(page, off, len, all);
+	direct_written(pg);
 }
 
 enum soft_class soft_wanted(u64 gpa)

@@ -46,7 +46,14 @@ enum exit_kind {
 	                * add to RSP if the target is not canonical */
 };
 /* Exit ids below EXIT_FIRST are not records. */
-enum { EXIT_ID_ASYNC = 1, EXIT_ID_FAULT, EXIT_ID_RETRY, EXIT_FIRST = 16 };
+enum {
+	EXIT_ID_ASYNC = 1, EXIT_ID_FAULT, EXIT_ID_RETRY,
+	EXIT_ID_RESUME,  /* go on at engine.resume_pc */
+	EXIT_ID_EXEC,    /* user code left its pages for one that is not executable here: engine.exec_fault */
+	EXIT_ID_SINGLE,  /* what runs as it is met something special: translate one instruction */
+	EXIT_ID_SYSCALL, /* SYSCALL of user code that runs as it is */
+	EXIT_FIRST = 16,
+};
 
 struct exit_rec {
 	u64 target;
@@ -118,11 +125,13 @@ struct cache {
 	u32 n_soft;
 	u64 flushes;
 	u64 premise[PREMISE_COUNT]; /* what the blocks that rest on it were translated for */
+	bool direct_now;  /* the user tables may lead to code as it is */
+	bool direct_off;  /* not in this VM: some translated code could give rights */
 	u8 table_kind[2]; /* which blocks (block_kind) the kernel and user tables hold */
 	struct mark stub_mark[40]; /* back-map of the lookup stubs; off from the cache's start */
 	u32 n_stub_marks;
 	/* Entry points of the common stubs. */
-	u32 exit_user, exit_kernel, enter_user, enter_kernel, lookup_user, lookup_kernel;
+	u32 exit_user, exit_kernel, enter_user, enter_inside, enter_kernel, lookup_user, lookup_kernel;
 	u32 hash[HASH_SIZE], gva_hash[HASH_SIZE], page0_hash[HASH_SIZE], page1_hash[HASH_SIZE];
 	u64 soft[SOFT_SIZE]; /* instructions whose operand cannot be direct: gpa + 1, class << 62 */
 	u64 soft_pages[HASH_SIZE / 64]; /* a bit for each page that may hold some, by hash */
@@ -144,6 +153,8 @@ void cache_insert(u32 id); /* block filled in: link into the hashes, trace its p
 struct block *cache_block_at(u64 host_pc); /* NULL if host_pc is not in a block */
 const struct mark *cache_stub_mark(u64 host_pc); /* NULL: not in a lookup stub */
 const struct mark *cache_mark(const struct block *b, u64 host_pc);
+/* Host PC where the block begins the guest instruction at goff; 0 none. */
+u64 cache_boundary(const struct block *b, u16 goff);
 void cache_chain(u32 exit_id, u32 block);
 void cache_drop(u32 block);
 /* The blocks that overlap [off, off + len) of the page at `page`; all: of all of it. */
@@ -151,6 +162,8 @@ void cache_drop_range(gpa_t page, u32 off, u32 len, bool all);
 void cache_check_premises(const struct vcpu *v); /* drops the blocks whose premise is gone */
 /* Lookup tables of indirect branches. */
 void table_set(struct vcpu *v, u64 gva, u32 block);
+void table_set_direct(u64 gva); /* user code as it is */
+void table_forget(u64 gva);     /* the running view's user table */
 u64 table_get(bool user, u64 gva);
 void table_flush(bool user);
 /* Instructions found guilty: their memory operand cannot be direct. */
@@ -182,6 +195,7 @@ struct slots {
 	u64 address;      /* of an operand that should be in the low half */
 	u64 away;         /* the low half here is not the current address space's */
 	u64 use_soft;     /* no mapping could serve: for one run, let soft operands do it */
+	u64 gate;         /* not 0: kernel code is on its way through a gate (emit.h) */
 };
 static inline struct slots *slots_of(u8 flavour)
 {

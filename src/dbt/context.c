@@ -82,10 +82,10 @@ static bool user_ready(const struct vcpu *v)
 	u8 mode = MODE_CPL3 | MODE_FAST | ((v->cr0 & (CR0_TS | CR0_EM)) ? MODE_FPU_TRAP : 0);
 
 	return cache->table_kind[true] == block_kind(FLAVOUR_USER, mode) && shadow_view_is_home(v) &&
-	       engine.slots_cr3 == v->cr3 && !v->irq_waiting && !v->nmi_pending && !v->nmi_blocked;
+	       engine.slots_cr3 == v->cr3 && cache->direct_now == direct_allowed(v) && !v->irq_waiting && !v->nmi_pending && !v->nmi_blocked;
 }
 
-static void load_kernel_slots(const struct vcpu *v)
+static void load_kernel_slots(const struct vcpu *v, u8 flavour)
 {
 	struct slots *k = slots_of(FLAVOUR_KHIGH);
 
@@ -100,6 +100,7 @@ static void load_kernel_slots(const struct vcpu *v)
 	k->user_ready = user_ready(v);
 	k->away = engine.use_soft || !shadow_view_is_home(v);
 	k->use_soft = engine.use_soft;
+	k->gate = flavour != FLAVOUR_USER; /* engine_enter goes through one */
 	engine.use_soft = false;
 }
 
@@ -116,7 +117,7 @@ void context_load(struct vcpu *v, u8 flavour, u64 host_pc)
 	s->reg[RCX] = v->gpr[RCX];
 	s->reg[RDX] = v->gpr[RDX];
 	s->target = host_pc;
-	load_kernel_slots(v);
+	load_kernel_slots(v, flavour);
 }
 
 static void store_kernel_slots(struct vcpu *v, u8 flavour)
@@ -134,11 +135,34 @@ static void store_kernel_slots(struct vcpu *v, u8 flavour)
 		cpu_load_syscall_segments(v, 0);
 }
 
+static bool exit_is_valid(const struct vcpu *v)
+{
+	const struct exit_rec *x = &cache->exit[v->exit_id];
+
+	if (v->exit_id >= cache->n_exits)
+		return false;
+	return !v->exit_user || (x->flavour == FLAVOUR_USER && cache->block[x->block].flavour == FLAVOUR_USER);
+}
+
+/* User code has jumped into an exit stub, with whatever it liked: it finds itself where
+ * nothing is mapped for it. */
+static void refuse_exit(struct vcpu *v)
+{
+	v->counters[CTR_WILD]++;
+	v->exit_id = EXIT_ID_RETRY;
+	engine.flavour = FLAVOUR_USER;
+	v->rip = CODE_RX_HVA + cache->exit_user;
+}
+
 void context_store(struct vcpu *v)
 {
 	u64 id = v->exit_id;
-	bool record = id >= EXIT_FIRST && id < cache->n_exits;
+	bool record = id >= EXIT_FIRST;
 
+	if (record && !exit_is_valid(v)) {
+		refuse_exit(v);
+		record = false;
+	}
 	if (record && cache->exit[id].kind != EXIT_CHAIN)
 		engine.flavour = cache->block[cache->exit[id].block].flavour;
 	else if (record)

@@ -9,5 +9,8 @@ int decode_init(void);
  * OP_REFUSE with a length of at least 1. Runs libc and library code: the caller has
  * saved the vector state and set shadowbox's FS.base. */
 unsigned decode_insn(struct insn *in, const u8 *bytes, unsigned avail, u64 rip, int code_size);
+/* The layout alone, of 64-bit code: prefixes, opcode, operand fields. Returns the length that
+ * it makes up, 0 when bytes are missing. No library, no operands; anything passes. */
+unsigned decode_layout(struct insn *in, const u8 *bytes, unsigned avail);
 /* Text of one host or guest instruction for traces; returns its length (1 if bad). */
 unsigned decode_text(const u8 *bytes, unsigned avail, u64 rip, int code_size, char *buf, size_t size);

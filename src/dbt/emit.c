@@ -1,6 +1,7 @@
 /* See emit.h. Encodings: SDM vol. 2 chapter 2. */
 #include <string.h>
 #include "emit.h"
+#include "engine.h"
 #include "shadowbox/log.h"
 
 void emit_bytes(struct emit *e, const void *p, unsigned n)
@@ -333,13 +334,85 @@ void emit_reencoded(struct emit *e, const struct insn *in, const struct reenc *r
 
 extern const u8 engine_exit_tail[]; /* entry.S: restores the engine's stack and returns */
 
-void emit_wrpkru(struct emit *e, u32 rights)
+/* --- gates --------------------------------------------------------------------------------- */
+#define K_GATE (HOT_SLOTS_K_HVA + offsetof(struct slots, gate))
+#define GATES_MAX (4 * 64)
+
+static u32 gate_at[GATES_MAX];
+static unsigned n_gates;
+
+void emit_gates_begin(void) { n_gates = 0; }
+
+bool code_gives_rights(const u8 *p)
 {
+	return p[0] == 0x0f && ((p[1] == 0x01 && p[2] == 0xef) ||
+				(p[1] == 0xae && (p[2] & 0x38) == 0x28 && p[2] < 0xc0));
+}
+
+bool emit_gives_rights(const struct emit *e, u32 start)
+{
+	const u8 *code = (const u8 *)CODE_RW_HVA;
+	unsigned next = 0;
+
+	for (u32 i = start; i + 3 <= e->off; i++) {
+		if (code[i] != 0x0f || !code_gives_rights(code + i))
+			continue;
+		while (next < n_gates && gate_at[next] < i)
+			next++;
+		if (next == n_gates || gate_at[next] != i)
+			return true;
+	}
+	return n_gates > GATES_MAX;
+}
+
+static void emit_bare_wrpkru(struct emit *e)
+{
+	if (!ARENA->host.pkeys)
+		return;
+	if (n_gates < GATES_MAX)
+		gate_at[n_gates] = e->off;
+	n_gates++;
+	EMIT(e, 0x0f, 0x01, 0xef);
+}
+
+static void check_value(struct emit *e, u32 rights)
+{
+	EMIT(e, 0x8d, 0x88); /* lea ecx, [rax - rights] */
+	emit_u32(e, -rights);
+	EMIT(e, 0xe3, 0x02, 0x0f, 0x0b); /* jrcxz over; ud2 */
+}
+
+/* Passes if the word is not 0, and makes it 0. */
+static void check_word(struct emit *e, u64 addr)
+{
+	emit_load_abs(e, RCX, addr);
+	EMIT(e, 0xe3, 0x02, 0xeb, 0x02, 0x0f, 0x0b); /* jrcxz to the ud2; jmp over */
+	emit_store_imm(e, addr, 0);
+}
+
+void emit_wrpkru(struct emit *e, u32 rights, enum gate gate)
+{
+	bool direct = ARENA->host.direct;
+
+	if (direct && gate == GATE_SLOT)
+		emit_store_imm(e, K_GATE, 1);
 	emit_u8(e, 0xb8); /* mov eax, rights; mov ecx, 0; mov edx, 0 */
 	emit_u32(e, rights);
 	EMIT(e, 0xb9, 0, 0, 0, 0, 0xba, 0, 0, 0, 0);
-	if (ARENA->host.pkeys)
-		EMIT(e, 0x0f, 0x01, 0xef);
+	emit_bare_wrpkru(e);
+	if (direct && gate == GATE_SLOT)
+		check_word(e, K_GATE);
+	else if (direct)
+		check_value(e, rights);
+}
+
+void emit_select(struct emit *e, u8 value)
+{
+	if (!ARENA->host.direct)
+		return;
+	EMIT(e, 0xc6, 0x05); /* mov byte [rip + ...], value */
+	emit_u32(e, (u32)(HOT_SELECT_HVA - (CODE_RX_HVA + e->off + 5)));
+	emit_u8(e, value);
 }
 
 static void emit_jmp_host(struct emit *e, u64 addr)
@@ -366,8 +439,9 @@ static u32 emit_exit_stub(struct emit *e, u8 flavour)
 	emit_store_abs(e, RDX, spill_slot(flavour, RDX));
 	emit_store_abs(e, RBX, spill_slot(flavour, RBX));
 	EMIT(e, 0x89, 0xc3); /* mov ebx, eax */
-	emit_wrpkru(e, 0);
+	emit_wrpkru(e, 0, flavour == FLAVOUR_USER ? GATE_VALUE : GATE_SLOT);
 	emit_store_abs(e, RBX, V(exit_id));
+	emit_store_imm(e, V(exit_user), flavour == FLAVOUR_USER);
 	for (unsigned r = RAX; r <= RBX; r++) {
 		emit_load_abs(e, RCX, spill_slot(flavour, r));
 		emit_store_abs(e, RCX, VG(r));
@@ -378,14 +452,20 @@ static u32 emit_exit_stub(struct emit *e, u8 flavour)
 	return at;
 }
 
-/* In: EAX = PKRU; RAX, RCX, RDX and the target in the slots. */
-static u32 emit_enter_tail(struct emit *e, u8 flavour)
+/* In: EAX = PKRU; RAX, RCX, RDX and the target in the slots. inside: with the rights for a
+ * soft operand's pointer. */
+static u32 emit_enter_tail(struct emit *e, u8 flavour, bool inside)
 {
 	u32 at = e->off;
 
 	EMIT(e, 0xb9, 0, 0, 0, 0, 0xba, 0, 0, 0, 0);
-	if (ARENA->host.pkeys)
-		EMIT(e, 0x0f, 0x01, 0xef);
+	emit_bare_wrpkru(e);
+	if (ARENA->host.direct && flavour != FLAVOUR_USER)
+		check_word(e, K_GATE);
+	else if (ARENA->host.direct && inside)
+		check_word(e, V(gate));
+	else if (ARENA->host.direct)
+		check_value(e, engine.pkru[FLAVOUR_USER]);
 	for (unsigned r = RAX; r <= RDX; r++)
 		emit_load_abs(e, r, spill_slot(flavour, r));
 	emit_jmp_slot(e, flavour);
@@ -447,12 +527,15 @@ void emit_stubs(void)
 	struct emit e = { .off = 64 };
 
 	cache->n_stub_marks = 0;
+	emit_gates_begin();
 
 	cache->exit_user = emit_exit_stub(&e, FLAVOUR_USER);
 	cache->exit_kernel = emit_exit_stub(&e, FLAVOUR_KHIGH);
-	cache->enter_user = emit_enter_tail(&e, FLAVOUR_USER);
-	cache->enter_kernel = emit_enter_tail(&e, FLAVOUR_KHIGH);
+	cache->enter_user = emit_enter_tail(&e, FLAVOUR_USER, false);
+	cache->enter_inside = emit_enter_tail(&e, FLAVOUR_USER, true);
+	cache->enter_kernel = emit_enter_tail(&e, FLAVOUR_KHIGH, false);
 	cache->lookup_user = emit_lookup_stub(&e, FLAVOUR_USER, HOT_TABLE_U_HVA, cache->exit_user);
 	cache->lookup_kernel = emit_lookup_stub(&e, FLAVOUR_KHIGH, HOT_TABLE_K_HVA, cache->exit_kernel);
+	sb_assert(!emit_gives_rights(&e, 64));
 	cache->code_next = (e.off + 63) & ~63u;
 }

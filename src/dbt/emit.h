@@ -35,8 +35,18 @@ void emit_store_imm(struct emit *e, u64 addr, i32 imm);      /* mov qword [rip+.
 void emit_cmp_zero(struct emit *e, u64 addr);                /* cmp qword [rip+..], 0 */
 void emit_mov_imm(struct emit *e, unsigned reg, u64 val);    /* shortest form, no flags */
 void emit_lea_sum(struct emit *e, unsigned dst, unsigned a, unsigned b, i32 disp); /* dst = a + b + disp */
-/* WRPKRU; clobbers EAX, ECX, EDX, changes no flags. Nothing on a host without keys. */
-void emit_wrpkru(struct emit *e, u32 rights);
+/* WRPKRU; clobbers RAX, RCX, RDX, changes no flags. Nothing on a host without keys.
+ * Whoever jumps at it (entry.S, gates) must gain nothing. GATE_VALUE: whoever comes here gets
+ * `rights` and no others, and the code that follows is right for anyone. GATE_SLOT: only
+ * kernel code, which can write its slots, passes. */
+enum gate { GATE_VALUE, GATE_SLOT };
+void emit_wrpkru(struct emit *e, u32 rights, enum gate gate);
+void emit_select(struct emit *e, u8 value); /* the system call selector; where user code may run as it is */
+/* Do the bytes from `start` to the next one to be emitted give rights anywhere but at the
+ * gates emitted since emit_gates_begin? */
+void emit_gates_begin(void);
+bool emit_gives_rights(const struct emit *e, u32 start);
+bool code_gives_rights(const u8 *p); /* WRPKRU, XRSTOR */
 void emit_spill(struct emit *e, unsigned reg);
 void emit_unspill(struct emit *e, unsigned reg);
 u32 emit_jmp(struct emit *e, u32 target); /* returns the offset of rel32 */

@@ -35,9 +35,8 @@ void fpu_save(void *area)
 
 void fpu_restore(const void *area)
 {
-	u64 m = fpu_mask();
-
-	__asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"((u32)m), "d"((u32)(m >> 32)) : "memory");
+	if (fpu_xrstor(area, fpu_mask()) < 0)
+		panic("vector state cannot be restored");
 }
 
 /* --- what code comes next ------------------------------------------------------------------ */
@@ -129,7 +128,8 @@ u32 engine_find_block(struct vcpu *v, bool single)
 /* --- entry ------------------------------------------------------------------------------------ */
 static void enter(struct vcpu *v, u64 host_pc, u8 flavour, u32 pkru, bool inside)
 {
-	u64 tail = CODE_RX_HVA + (flavour == FLAVOUR_USER ? cache->enter_user : cache->enter_kernel);
+	u32 user = inside ? cache->enter_inside : cache->enter_user;
+	u64 tail = CODE_RX_HVA + (flavour == FLAVOUR_USER ? user : cache->enter_kernel);
 
 	engine.flavour = flavour;
 	engine.stepping = false;
@@ -137,10 +137,16 @@ static void enter(struct vcpu *v, u64 host_pc, u8 flavour, u32 pkru, bool inside
 	v->enter_pkru = pkru;
 	context_load(v, flavour, host_pc);
 	v->in_guest = 1;
-	if (inside)
+	v->gate = inside;
+	if (inside) {
 		engine_enter_inside(v, tail);
-	else
+	} else {
+		/* No system call from here on: user code that runs as it is makes its own. */
+		if (flavour == FLAVOUR_USER && ARENA->host.direct)
+			*VIEW_SELECTOR = SELECT_BLOCK;
 		engine_enter(v, tail);
+		*VIEW_SELECTOR = SELECT_ALLOW;
+	}
 	v->in_guest = 0;
 	engine.stepping = false;
 	context_store(v);
@@ -250,15 +256,28 @@ static void use_table(bool user, u8 kind)
 	cache->table_kind[user] = kind;
 }
 
+/* The table's way to code as it is goes when such code may not run any more. */
+static void follow_direct(const struct vcpu *v)
+{
+	bool now = direct_allowed(v);
+
+	if (cache->direct_now == now)
+		return;
+	table_flush(true);
+	cache->direct_now = now;
+}
+
 /* Where to enter: from the lookup table, else by walking and translating. single: a block
  * of one instruction. 0: try again. */
 static u64 find_entry(struct vcpu *v, u8 flavour, bool single)
 {
 	bool user = v->cpl == 3;
+	bool from_translated = engine.from_translated;
 	u8 mode = engine_mode(v);
 	u64 pc;
 	u32 id;
 
+	engine.from_translated = false;
 	cache_check_premises(v);
 	if (flavour == FLAVOUR_SOFT || (mode & MODE_STEP) || single) {
 		id = engine_find_block(v, single);
@@ -267,9 +286,15 @@ static u64 find_entry(struct vcpu *v, u8 flavour, bool single)
 		use_table(user, block_kind(flavour, mode));
 		if (mode & MODE_FAST) /* may come to kernel code without C */
 			use_table(false, block_kind(FLAVOUR_KHIGH, mode & MODE_FPU_TRAP));
+		if (user)
+			follow_direct(v);
 		pc = table_get(user, v->rip);
 		if (pc)
 			return pc;
+		if (user && cache->direct_now && direct_map(v, v->rip) && !(from_translated && direct_hunted(v))) {
+			table_set_direct(v->rip);
+			return v->rip;
+		}
 		id = engine_find_block(v, false);
 	}
 	return id ? CODE_RX_HVA + cache->block[id].code_off : 0;
@@ -284,16 +309,17 @@ static bool may_go_on(const struct vcpu *v, const struct machine *m)
 
 static void run_once(struct vcpu *v, struct machine *m, u64 *resume)
 {
-	bool shadow = v->intr_shadow, step = false;
+	bool shadow = v->intr_shadow, step = engine.single;
 	u8 flavour;
 	u64 pc;
 
 	v->intr_shadow = 0;
+	engine.single = false;
 	if (v->event_pending)
 		process_events(v, m);
 	if (v->irq_waiting | v->nmi_pending) {
 		u64 before = v->rip;
-		step = take_interrupt(v, m, shadow);
+		step |= take_interrupt(v, m, shadow);
 		if (v->rip != before || step)
 			*resume = 0;
 	}
@@ -359,9 +385,9 @@ static void set_rights(const struct host_caps *h)
 {
 #define OPEN(key) (3u << 2 * (key))
 #define READ(key) (1u << 2 * (key))
-	u32 none = 0x55555555u | 2u << 2 * h->key_t | 2u << 2 * h->key_kt;
-	u32 user = none & ~(OPEN(h->key_s) | READ(h->key_t));
-	u32 kernel = user & ~(OPEN(h->key_ks) | READ(h->key_kt)); /* SYSCALL and SYSRET need both */
+	u32 none = 0x55555555u | 2u << 2 * h->key_t | 2u << 2 * h->key_kt | 2u << 2 * h->key_d;
+	u32 user = none & ~(OPEN(h->key_s) | READ(h->key_t) | READ(h->key_d));
+	u32 kernel = user & ~(OPEN(h->key_ks) | READ(h->key_kt) | OPEN(h->key_d)); /* SYSCALL and SYSRET need both */
 	u32 p = OPEN(h->key_p);
 
 	engine.pkru[FLAVOUR_USER] = user & ~OPEN(0);
@@ -374,6 +400,12 @@ static void set_rights(const struct host_caps *h)
 		engine.pkru_inside[f] = kernel & ~p;
 }
 
+void engine_rights_init(void)
+{
+	if (ARENA->host.pkeys)
+		set_rights(&ARENA->host);
+}
+
 static void setup(unsigned slot)
 {
 	engine.slot = slot;
@@ -382,8 +414,6 @@ static void setup(unsigned slot)
 	__asm__ volatile("mov %%fs:0, %0" : "=r"(engine.host_fs)); /* the TCB's self pointer */
 	engine.cur_fs = engine.host_fs;
 	engine.cur_gs = 0;
-	if (ARENA->host.pkeys)
-		set_rights(&ARENA->host);
 }
 
 void engine_main(unsigned slot)

@@ -21,6 +21,10 @@ struct engine {
 	u64 armed;               /* deadline that this view's host timer is armed for */
 	u64 fold;
 	bool use_soft;           /* no mapping could serve: soft operands for one run */
+	bool from_translated;    /* user code came here by a branch of translated code */
+	bool single;             /* the next instruction runs translated and alone */
+	u64 resume_pc;           /* EXIT_ID_RESUME: host PC */
+	u64 exec_fault;          /* EXIT_ID_EXEC: the address that cannot be executed */
 	bool stepping;           /* TF is set in the host context, see fault.c */
 	unsigned boundaries;     /* instruction boundaries seen since stepping began */
 	u8 flavour;              /* of the code that was entered; after an exit, of what left */
@@ -47,11 +51,28 @@ bool context_fast_user(const struct vcpu *v);
 void engine_enter(struct vcpu *v, u64 tail);
 void engine_enter_inside(struct vcpu *v, u64 tail);
 extern const u8 engine_enter_begin[], engine_enter_end[], engine_landing[], engine_landing_plain[];
-extern const u8 engine_xrstor_insn[], engine_xrstor_fixup[];
+extern const u8 engine_xrstor_insn[], engine_xrstor_fixup[], gate_refused[];
 
 /* GO_RESUME: at a boundary, go on at *host_pc; GO_INSIDE: in the middle of an
  * instruction whose soft operand is ready, enter at *host_pc at once. */
 enum after_exit { GO_DISPATCH, GO_RESUME, GO_INSIDE };
+/* PKRU of each kind of code, from the keys that the host gave. */
+void engine_rights_init(void);
+
+/* direct.c: user code that runs as it is. */
+size_t direct_init(void *base, size_t room); /* its table at base; bytes used */
+void direct_written(u64 page); /* bytes of the page change */
+void direct_forget(u64 page);  /* it will no longer be traced, if it does not run directly */
+bool direct_allowed(const struct vcpu *v);
+/* Makes the page of address a executable here if its code may run. */
+bool direct_map(struct vcpu *v, u64 a);
+/* Direct code has come to a page that is translated: if that happens often, the one or the
+ * other page is better left to the translator too. */
+void direct_left(struct vcpu *v);
+/* Translated code calls direct code at RIP, which may be what was looked for. */
+bool direct_hunted(struct vcpu *v);
+int direct_syscall(struct vcpu *v);
+
 /* Handles the exit recorded in v->exit_id. */
 enum after_exit exit_handle(struct vcpu *v, u64 *host_pc);
 /* The block at v->rip, translated if need be; single: of one instruction only. 0: an
@@ -65,7 +86,7 @@ u8 engine_mode(const struct vcpu *v);
 void fpu_save(void *area);
 void fpu_restore(const void *area);
 int xsave_family(struct vcpu *v, const struct insn *in); /* XSAVE, XSAVEC, XSAVEOPT, XRSTOR */
-int fpu_restore_guest(const void *area, u64 mask); /* -1: #GP */
+int fpu_xrstor(const void *area, u64 mask); /* entry.S; -1: #GP */
 void cpu_dump(const struct vcpu *v);
 enum flight_kind { FLIGHT_EXCEPTION = 1, FLIGHT_INTERRUPT, FLIGHT_CALLOUT, FLIGHT_FILL, FLIGHT_SOFTEN };
 void flight_record(u32 kind, u32 arg, u64 rip, u64 a, u64 b);

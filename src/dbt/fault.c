@@ -7,6 +7,7 @@
  * (timer, input) ends the run at the next instruction boundary: where the mark allows it
  * at once by undoing or completing, else by single steps (TF). */
 #define _GNU_SOURCE
+#include <linux/audit.h>
 #include <signal.h>
 #include <ucontext.h>
 #include "engine.h"
@@ -32,6 +33,73 @@ static void set_step(ucontext_t *uc, bool on)
 		GREG(uc, REG_EFL) |= FL_TF;
 	else
 		GREG(uc, REG_EFL) &= ~(i64)FL_TF;
+}
+
+/* --- user code that runs as it is ------------------------------------------------------------ */
+/* PKRU of the interrupted code: what it is, wherever it is. */
+static u32 rights_of(const ucontext_t *uc)
+{
+	const u8 *area = (const u8 *)uc->uc_mcontext.fpregs;
+
+	return *(const u64 *)(area + 512) & BIT(9) ? *(const u32 *)(area + ARENA->host.pkru_offset) : 0;
+}
+
+static bool in_zone(u64 pc) { return pc >= ZONE_BASE && pc < ZONE_END; }
+
+static bool rights_fit(u32 rights, u8 flavour)
+{
+	if (flavour == FLAVOUR_USER)
+		return rights == engine.pkru[FLAVOUR_USER] || rights == engine.pkru_inside[FLAVOUR_USER];
+	return rights == engine.pkru[flavour] || rights == engine.pkru_inside[flavour] ||
+	       rights == engine.pkru_low;
+}
+
+/* A gate was entered from the side (entry.S, emit.c). */
+static bool gate_refused_at(u64 pc)
+{
+	const u8 *p = (const u8 *)(pc - CODE_RX_HVA + CODE_RW_HVA);
+
+	return pc == (u64)gate_refused || (in_cache(pc) && p[0] == 0x0f && p[1] == 0x0b);
+}
+
+/* Has user code jumped into shadowbox? b: the block there, if there is one. */
+static bool is_wild(const ucontext_t *uc, const struct block *b, unsigned trap)
+{
+	u64 pc = GREG(uc, REG_RIP);
+	u32 rights;
+
+	if (!ARENA->host.direct)
+		return false;
+	rights = rights_of(uc);
+	if (trap == EXC_UD && gate_refused_at(pc))
+		return true;
+	if (b)
+		return !rights_fit(rights, b->flavour);
+	return in_zone(pc) && rights != 0;
+}
+
+static bool runs_direct(const ucontext_t *uc)
+{
+	return ARENA->host.direct && !in_zone(GREG(uc, REG_RIP)) && rights_of(uc) == engine.pkru[FLAVOUR_USER];
+}
+
+/* Flags that user code can change by POPF. */
+#define FL_POPF (FL_HOST | FL_AC | FL_ID | FL_NT | FL_TF)
+
+/* At rip, with the registers that the host's are. */
+static void store_direct(struct vcpu *v, const ucontext_t *uc, u64 rip)
+{
+	u64 flags = GREG(uc, REG_EFL);
+
+	for (unsigned r = 0; r < 16; r++)
+		v->gpr[r] = GREG(uc, greg_of[r]);
+	if (engine.stepping)
+		flags &= ~(u64)FL_TF;
+	v->rflags = (v->rflags & ~(u64)FL_POPF) | (flags & FL_POPF);
+	__asm__ volatile("rdfsbase %0" : "=r"(v->seg[SEG_FS].base));
+	__asm__ volatile("rdgsbase %0" : "=r"(v->seg[SEG_GS].base));
+	v->rip = rip;
+	engine.flavour = FLAVOUR_USER;
 }
 
 /* The guest state that host context and mark stand for. */
@@ -68,10 +136,100 @@ static void land(ucontext_t *uc, u64 exit_id)
 	struct vcpu *v = VCPU;
 
 	v->exit_id = exit_id;
+	v->gate = 1;
 	set_step(uc, false);
 	GREG(uc, REG_EFL) &= ~(i64)(FL_DF | FL_AC);
 	GREG(uc, REG_RSP) = v->host_rsp;
 	GREG(uc, REG_RIP) = (u64)(ARENA->host.pkeys ? engine_landing : engine_landing_plain);
+}
+
+/* Nothing is mapped there for user code, it shall find. */
+static void land_wild(struct vcpu *v, ucontext_t *uc)
+{
+	v->counters[CTR_WILD]++;
+	store_direct(v, uc, GREG(uc, REG_RIP));
+	land(uc, EXIT_ID_RETRY);
+}
+
+static void direct_page_fault(struct vcpu *v, ucontext_t *uc)
+{
+	u64 hva = GREG(uc, REG_CR2), err = GREG(uc, REG_ERR);
+
+	if (err & PF_I) {
+		engine.exec_fault = hva;
+		land(uc, EXIT_ID_EXEC);
+		return;
+	}
+	switch (shadow_fill(v, hva, err & PF_W, FLAVOUR_USER)) {
+	case FILL_DONE:
+		engine.resume_pc = v->rip;
+		land(uc, EXIT_ID_RESUME);
+		break;
+	case FILL_FAULT:
+		land(uc, EXIT_ID_FAULT);
+		break;
+	case FILL_SOFT:
+		land(uc, EXIT_ID_SINGLE);
+		break;
+	}
+}
+
+/* Exceptions that may be other than they look (#GP of IN where the guest allows it) are left
+ * to the translated instruction. */
+static void direct_fault(struct vcpu *v, ucontext_t *uc, unsigned trap)
+{
+	v->counters[CTR_DIRECT_FAULT]++;
+	store_direct(v, uc, GREG(uc, REG_RIP));
+	switch (trap) {
+	case EXC_PF:
+		direct_page_fault(v, uc);
+		break;
+	case EXC_DE: case EXC_MF: case EXC_XM:
+		cpu_fault(v, trap);
+		land(uc, EXIT_ID_FAULT);
+		break;
+	default:
+		land(uc, EXIT_ID_SINGLE);
+	}
+}
+
+/* INT3, INT1, or RFLAGS.TF: the trap comes behind the instruction. */
+static void direct_trap(struct vcpu *v, ucontext_t *uc)
+{
+	u64 pc = GREG(uc, REG_RIP);
+	const u8 *code = (const u8 *)pc;
+
+	store_direct(v, uc, pc);
+	if (GREG(uc, REG_TRAPNO) == EXC_DB && (v->rflags & FL_TF)) {
+		v->dr[6] |= 1 << 14; /* BS */
+		cpu_fault(v, EXC_DB);
+		land(uc, EXIT_ID_FAULT);
+		return;
+	}
+	v->rip = pc - (code[-1] == 0xcc || code[-1] == 0xf1 ? 1 : 2);
+	land(uc, EXIT_ID_SINGLE);
+}
+
+void fault_syscall(const siginfo_t *si, ucontext_t *uc)
+{
+	struct vcpu *v = VCPU;
+	u64 pc = GREG(uc, REG_RIP);
+
+	if (rights_of(uc) != engine.pkru[FLAVOUR_USER] && !(in_zone(pc) && rights_of(uc)))
+		panic("system call %d at host pc %lx", si->si_syscall, pc);
+	if (in_zone(pc)) {
+		land_wild(v, uc);
+		return;
+	}
+	store_direct(v, uc, pc - 2);
+	if (si->si_code == 1) { /* SYS_SECCOMP: the host has run a vsyscall's RET already */
+		v->rip = (u64)si->si_call_addr;
+		v->gpr[RSP] -= 8;
+		engine.exec_fault = v->rip;
+		land(uc, EXIT_ID_EXEC);
+	} else {
+		land(uc, si->si_arch == AUDIT_ARCH_X86_64 ? EXIT_ID_SYSCALL : EXIT_ID_SINGLE);
+	}
 }
 
 /* --- asynchronous signals ------------------------------------------------------------------ */
@@ -81,10 +239,11 @@ static bool land_from_stub(struct vcpu *v, ucontext_t *uc, const struct mark *m,
 	u64 rip = GREG(uc, REG_RAX);
 
 	if (m->kind == MARK_BRANCH) {
-		const struct block *to = cache_block_at(*(u64 *)spill_slot(flavour, SLOT_TARGET));
-		if (!to)
+		u64 pc = *(u64 *)spill_slot(flavour, SLOT_TARGET);
+		const struct block *to = cache_block_at(pc);
+		if (!to && in_zone(pc))
 			return false;
-		rip = to->gva;
+		rip = to ? to->gva : pc;
 	}
 	store_regs(v, uc, flavour, m);
 	engine.flavour = flavour;
@@ -147,6 +306,17 @@ static void seek_boundary(ucontext_t *uc)
 	u8 flavour = off < cache->lookup_kernel ? FLAVOUR_USER : FLAVOUR_KHIGH;
 	bool landed = false;
 
+	if (runs_direct(uc)) {
+		store_direct(v, uc, pc);
+		land(uc, EXIT_ID_ASYNC);
+		return;
+	}
+	/* The end of SYSRET alone is kernel code with the rights of user code. */
+	if (b && b->flavour != FLAVOUR_USER && m->kind != MARK_STEP && ARENA->host.direct &&
+	    rights_of(uc) == engine.pkru[FLAVOUR_USER]) {
+		land_wild(v, uc);
+		return;
+	}
 	if (!m) {
 		/* The exit stubs lead to the engine, the entry path to a block. */
 		set_step(uc, in_entry(pc) || (in_cache(pc) && off >= cache->enter_user));
@@ -185,6 +355,8 @@ void fault_step(ucontext_t *uc)
 	VCPU->counters[CTR_SIG_STEP]++;
 	if (engine.stepping)
 		seek_boundary(uc);
+	else if (runs_direct(uc))
+		direct_trap(VCPU, uc);
 	else
 		set_step(uc, false);
 }
@@ -219,6 +391,15 @@ static void retry_soft(struct vcpu *v, ucontext_t *uc, const struct block *b, co
 	land(uc, EXIT_ID_RETRY);
 }
 
+/* The way back to user code leads through the engine, which alone can have system calls
+ * blocked again: to the instruction's beginning. */
+static void resume_user(struct vcpu *v, ucontext_t *uc, const struct block *b, const struct mark *m)
+{
+	store_state(v, uc, b, m);
+	engine.resume_pc = cache_boundary(b, m->goff);
+	land(uc, engine.resume_pc && !b->dead ? EXIT_ID_RESUME : EXIT_ID_RETRY);
+}
+
 static void page_fault(struct vcpu *v, ucontext_t *uc, const struct block *b, const struct mark *m)
 {
 	u64 hva = GREG(uc, REG_CR2);
@@ -231,6 +412,8 @@ static void page_fault(struct vcpu *v, ucontext_t *uc, const struct block *b, co
 	v->rip = b->gva + m->goff;
 	switch (shadow_fill(v, hva, write, flavour)) {
 	case FILL_DONE:
+		if (flavour == FLAVOUR_USER && ARENA->host.direct)
+			resume_user(v, uc, b, m);
 		return;
 	case FILL_FAULT:
 		store_state(v, uc, b, m);
@@ -272,7 +455,15 @@ void fault_host(int sig, ucontext_t *uc)
 		GREG(uc, REG_RIP) = (u64)engine_xrstor_fixup;
 		return;
 	}
+	if (runs_direct(uc)) {
+		direct_fault(v, uc, trap);
+		return;
+	}
 	b = cache_block_at(pc);
+	if (is_wild(uc, b, trap)) {
+		land_wild(v, uc);
+		return;
+	}
 	if (!b)
 		report_host_fault(sig, uc);
 	m = cache_mark(b, pc);

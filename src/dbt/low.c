@@ -86,7 +86,7 @@ static void emit_access(struct tr *t, unsigned reg)
 	struct emit *e = &t->e;
 	struct reenc r = { .form = MEM_BASE, .base = reg, .rsp_repl = REG_NONE, .load_to = REG_NONE };
 
-	emit_wrpkru(e, engine.pkru_low);
+	emit_wrpkru(e, engine.pkru_low, GATE_SLOT);
 	for (unsigned i = RAX; i <= RDX; i++)
 		emit_load_abs(e, i, KR(i));
 	e->flags = MARK_LOW;
@@ -100,7 +100,7 @@ static void emit_access(struct tr *t, unsigned reg)
 		emit_spill(e, i);
 	}
 	emit_mark(e, MARK_DONE);
-	emit_wrpkru(e, engine.pkru[FLAVOUR_KHIGH]);
+	emit_wrpkru(e, engine.pkru[FLAVOUR_KHIGH], GATE_SLOT);
 	for (unsigned i = RAX; i <= RDX; i++) {
 		emit_unspill(e, i);
 		emit_mark(e, MARK_DONE);

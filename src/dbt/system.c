@@ -8,6 +8,7 @@
  *
  * Not in line: kernel-low and 16/32-bit code, other operand sizes. */
 #include "engine.h"
+#include "shadowbox/sandbox.h"
 #include "translate.h"
 
 #define K(field) (HOT_SLOTS_K_HVA + offsetof(struct slots, field))
@@ -250,7 +251,8 @@ static bool translate_syscall(struct tr *t)
 	spill(e, RDX);
 	spill(e, R11);
 	spill(e, RSP);
-	emit_wrpkru(e, engine.pkru[FLAVOUR_KHIGH]);
+	emit_wrpkru(e, engine.pkru[FLAVOUR_KHIGH], GATE_VALUE);
+	emit_select(e, SELECT_ALLOW);
 	emit_lea_abs(e, RSP, U(stack_end));
 	EMIT(e, 0x9c, 0x41, 0x5b); /* pushfq; pop r11 */
 	emit_load_abs(e, RSP, UR(RSP));
@@ -350,7 +352,8 @@ static bool translate_sysret(struct tr *t)
 	emit_wrfsbase_rax(e);
 	emit_load_abs(e, RAX, K(gs_base));
 	emit_wrgsbase_rax(e);
-	emit_wrpkru(e, engine.pkru[FLAVOUR_USER]);
+	emit_select(e, SELECT_BLOCK);
+	emit_wrpkru(e, engine.pkru[FLAVOUR_USER], GATE_VALUE);
 	emit_set_flags(e, R11);
 	for (unsigned r = RAX; r <= RDX; r++)
 		emit_load_abs(e, r, UR(r));

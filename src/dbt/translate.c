@@ -191,7 +191,7 @@ static void emit_close(struct tr *t)
 		emit_spill(e, r);
 	}
 	emit_mark(e, MARK_DONE);
-	emit_wrpkru(e, engine.pkru[t->b->flavour]);
+	emit_wrpkru(e, engine.pkru[t->b->flavour], GATE_SLOT);
 	for (unsigned r = RAX; r <= RDX; r++) {
 		emit_unspill(e, r);
 		emit_mark(e, MARK_DONE);
@@ -983,6 +983,10 @@ static void translate_insns(struct tr *t, unsigned max)
 		t->last = b->page1 != ~0UL || b->n_insns + 1u >= max || ((t->next_rip ^ b->gva) & PAGE_MASK);
 		if (log_on(LOG_IN_ASM))
 			trace_in_asm(t);
+		if (t->apart) {
+			emit_mark(&t->e, MARK_BOUNDARY);
+			emit_u8(&t->e, 0x90);
+		}
 		translate_op(t);
 		pos += t->in.len;
 		b->n_insns++;
@@ -996,12 +1000,62 @@ static void translate_insns(struct tr *t, unsigned max)
 	}
 }
 
+/* One attempt, `skip` bytes further on than need be; false: not even the first instruction
+ * fits its page. */
+static bool emit_block(struct tr *t, u32 skip)
+{
+	struct block *b = t->b;
+	unsigned max = ARENA->policy.block_max;
+
+	cache->n_exits = b->exits;
+	cache->n_marks = b->marks;
+	b->n_exits = b->n_marks = b->n_insns = b->guest_len = b->rests_on = 0;
+	b->code_off = cache->code_next + skip;
+	memset((u8 *)CODE_RW_HVA + cache->code_next, 0xcc, skip);
+	t->e = (struct emit){ .off = b->code_off, .b = b, .block = cache->n_blocks };
+	t->end = false;
+	t->n_pending = 0;
+	emit_gates_begin();
+	if (b->mode & MODE_STEP)
+		max = 1;
+	translate_insns(t, max && max < BLOCK_INSNS ? max : BLOCK_INSNS);
+	if (!b->guest_len)
+		return false;
+	for (unsigned i = 0; i < t->n_pending; i++)
+		finish_soft(t, &t->pending[i]);
+	sb_assert(!t->e.overflow);
+	b->code_len = t->e.off - b->code_off;
+	sb_assert(b->code_len < 65536);
+	while (t->e.off & 15)
+		emit_u8(&t->e, 0xcc);
+	return true;
+}
+
+/* Displacements that happen to look like WRPKRU do so at one place only; what stays are the
+ * guest's own bytes. Then no code may run as it is, which could jump there. */
+static bool emit_safe_block(struct tr *t)
+{
+	u32 first_insn = cache->n_insns;
+
+	for (u32 skip = 0; skip <= 48; skip += 16) {
+		cache->n_insns = first_insn;
+		t->apart = skip == 48;
+		if (!emit_block(t, skip))
+			return false;
+		if (!ARENA->host.direct || cache->direct_off || !emit_gives_rights(&t->e, t->b->code_off))
+			return true;
+	}
+	cache->direct_off = true;
+	shadow_exec_revoke_all();
+	log_msg(LOG_CONFIG, "config: code at %lx could give rights: all user code is translated\n", t->b->gva);
+	return true;
+}
+
 u32 translate_block(struct vcpu *v, u8 flavour, u8 mode, u64 gva, u64 gpa, u64 page1)
 {
 	u32 id = cache->n_blocks;
 	struct block *b = &cache->block[id];
 	static struct tr t; /* large; views are single-threaded and each has its own copy */
-	unsigned max = ARENA->policy.block_max;
 
 	memset(b, 0, sizeof(*b));
 	b->gva = gva;
@@ -1009,28 +1063,15 @@ u32 translate_block(struct vcpu *v, u8 flavour, u8 mode, u64 gva, u64 gpa, u64 p
 	b->page1 = page1;
 	b->flavour = flavour;
 	b->mode = mode;
-	b->code_off = cache->code_next;
 	b->marks = cache->n_marks;
 	b->exits = cache->n_exits;
-	memset(&t.e, 0, sizeof(t.e));
-	t.e = (struct emit){ .off = b->code_off, .b = b, .block = id };
 	t.b = b;
 	t.v = v;
 	t.fold = ARENA->fold;
-	t.end = false;
 	t.all_soft = ARENA->policy.all_soft;
-	t.n_pending = 0;
-	if (mode & MODE_STEP)
-		max = 1;
-	translate_insns(&t, max && max < BLOCK_INSNS ? max : BLOCK_INSNS);
-	if (!b->guest_len)
+	if (!emit_safe_block(&t))
 		return 0;
-	for (unsigned i = 0; i < t.n_pending; i++)
-		finish_soft(&t, &t.pending[i]);
-	sb_assert(!t.e.overflow);
-	b->code_len = t.e.off - b->code_off;
-	sb_assert(b->code_len < 65536);
-	cache->code_next = (t.e.off + 15) & ~15u;
+	cache->code_next = t.e.off;
 	cache->n_blocks = id + 1;
 	cache_insert(id);
 	v->counters[CTR_TRANSLATE]++;

@@ -20,6 +20,7 @@ struct tr {
 	u64 rip, next_rip, fold;
 	u64 gpa;         /* of the instruction */
 	bool end, all_soft;
+	bool apart;      /* a byte between instructions, so that two do not make up a third */
 	bool last;       /* the block ends behind this instruction in any case */
 	unsigned n_pending;
 	struct pending_soft pending[BLOCK_INSNS];

@@ -77,7 +77,7 @@ static int restore(struct vcpu *v, gla_t ea, u8 *area, u64 mask)
 	if (size > XSAVE_HEADER_END &&
 	    mem_read(v, gla(ea.v + XSAVE_HEADER_END), area + XSAVE_HEADER_END, size - XSAVE_HEADER_END, ACC_READ) != CPU_NEXT)
 		return CPU_FAULT;
-	return fpu_restore_guest(area, mask) < 0 ? cpu_fault_err(v, EXC_GP, 0) : CPU_NEXT;
+	return fpu_xrstor(area, mask) < 0 ? cpu_fault_err(v, EXC_GP, 0) : CPU_NEXT;
 }
 
 static int save(struct vcpu *v, gla_t ea, u8 *area, u64 mask, bool compact)

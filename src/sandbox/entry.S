@@ -1,10 +1,20 @@
 /* The way into guest code and back, and the first instructions of signal handlers.
  *
  * Nothing here may change flags between a guest's last instruction and the pushf in
- * engine_exit_tail, and no stack may be touched before WRPKRU has given access to it. */
+ * engine_exit_tail, and no stack may be touched before WRPKRU has given access to it.
+ *
+ * Gates. Guest user code that runs as it is can jump to any executable byte, with any
+ * registers, but only with the rights of user code. So each instruction here that can
+ * give rights (WRPKRU, XRSTOR) is followed by a check of something that only the
+ * engine's own way to it can have left in memory that user code cannot write; whoever
+ * came from elsewhere ends at an invalid instruction, which the signal handler takes
+ * for the guest's (dbt/fault.c). The gates in translated code are made in emit.c. */
 #include "asm-offsets.h"
 
 #define FL_AC 0x40000
+/* struct rt_sigframe of the host kernel: return address, ucontext, siginfo. */
+#define FRAME_UC 8
+#define FRAME_SI 312
 
 	.text
 
@@ -84,50 +94,85 @@ leave:
 	pop %rbx
 	ret
 
-/* Where the fault handler sends a context whose guest state it has stored itself;
- * RSP is the engine's already. The plain variant is for hosts without protection keys. */
-	.globl engine_landing
+/* Where the fault handler sends a context whose guest state it has stored itself. The
+ * plain variant is for hosts without protection keys. */
+	.globl engine_landing, gate_landing
 engine_landing:
 	xor %eax, %eax
 	xor %ecx, %ecx
 	xor %edx, %edx
+gate_landing:
 	wrpkru
 	.globl engine_landing_plain
 engine_landing_plain:
+	mov vcpu_address(%rip), %rcx
+	cmpq $0, VCPU_GATE(%rcx)
+	je gate_refused
+	movq $0, VCPU_GATE(%rcx)
+	mov VCPU_HOST_RSP(%rcx), %rsp
 	jmp leave
 
-/* int fpu_restore_guest(const void *area, u64 mask): XRSTOR of an image that the guest
- * wrote; the fault handler sends a #GP here to the fix-up. */
-	.globl fpu_restore_guest
-fpu_restore_guest:
+/* int fpu_xrstor(const void *area, u64 mask): XRSTOR. -1: the area is not valid, which the
+ * handler of the #GP tells by sending it to the fix-up. */
+	.globl fpu_xrstor, engine_xrstor_insn
+fpu_xrstor:
+	mov vcpu_address(%rip), %rcx
+	movq $1, VCPU_GATE(%rcx)
 	mov %esi, %eax
 	mov %rsi, %rdx
 	shr $32, %rdx
-	.globl engine_xrstor_insn
 engine_xrstor_insn:
 	xrstor64 (%rdi)
+	mov vcpu_address(%rip), %rcx
+	cmpq $0, VCPU_GATE(%rcx)
+	je gate_refused
+	movq $0, VCPU_GATE(%rcx)
 	xor %eax, %eax
 	ret
 	.globl engine_xrstor_fixup
 engine_xrstor_fixup:
+	mov vcpu_address(%rip), %rcx
+	movq $0, VCPU_GATE(%rcx)
 	mov $-1, %eax
 	ret
 
 /* Signal entry: the kernel has written the frame; PKRU allows key 0 only, so open it
- * before the stack, or any data, is touched. */
-	.globl signal_entry
+ * before the stack, or any data, is touched. All frames lie at the same address (the
+ * alternate stack is always empty): one that the kernel has just written has a signal
+ * number, which is erased. */
+	.globl signal_entry, gate_signal
 signal_entry:
-	mov %rdx, %r8
 	xor %eax, %eax
 	xor %ecx, %ecx
 	xor %edx, %edx
+gate_signal:
 	wrpkru
-	mov %r8, %rdx
 	.globl signal_entry_plain
 signal_entry_plain:
+	mov sig_frame_address(%rip), %rcx
+	mov (%rcx), %rax
+	test %rax, %rax
+	jz first_signal
+	cmp %rax, %rsp
+	jne gate_refused
+frame_ok:
+	mov FRAME_SI(%rsp), %edi
+	test %edi, %edi
+	jz gate_refused
+	movl $0, FRAME_SI(%rsp)
+	lea FRAME_SI(%rsp), %rsi
+	lea FRAME_UC(%rsp), %rdx
 	pushq $0x202	/* the interrupted code's AC flag would still be set */
 	popfq
 	jmp view_signal
+first_signal:	/* before any guest code: the view has sent it to itself */
+	mov %rsp, (%rcx)
+	jmp frame_ok
+
+	.globl gate_refused, gate_refused_end
+gate_refused:
+	ud2
+gate_refused_end:
 
 	.globl signal_restorer
 signal_restorer:
@@ -138,4 +183,6 @@ signal_restorer:
 	.balign 8
 vcpu_address:
 	.quad VCPU_ADDRESS
+sig_frame_address:
+	.quad SIG_FRAME_ADDRESS
 	.section .note.GNU-stack,"",@progbits

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -72,7 +73,7 @@ static bool probe_denied_sigstack(int key)
 static int alloc_keys(struct host_caps *h)
 {
 	u8 *const keys[] = { &h->key_zone, &h->key_kl, &h->key_kh, &h->key_p,
-			     &h->key_s,	   &h->key_t,  &h->key_ks, &h->key_kt };
+			     &h->key_s,	   &h->key_t,  &h->key_ks, &h->key_kt, &h->key_d };
 
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
 		long key = sys_pkey_alloc(0, 0);
@@ -81,6 +82,26 @@ static int alloc_keys(struct host_caps *h)
 		*keys[i] = (u8)key;
 	}
 	return 0;
+}
+
+/* Syscall User Dispatch, Linux 5.11. */
+static bool probe_dispatch(void)
+{
+	static u8 selector;
+	bool ok = sys_prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0, 0, (u64)&selector) == 0;
+
+	if (ok)
+		sys_prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0);
+	return ok;
+}
+
+/* Where XSAVE stores PKRU. */
+static u32 read_pkru_offset(void)
+{
+	u32 a, b, c, d;
+
+	__cpuid_count(0xd, 9, a, b, c, d);
+	return b;
 }
 
 static u64 read_xcr0(void)
@@ -127,6 +148,7 @@ static void log_host(const struct host_caps *h)
 		h->sigstack_size >> 10, getauxval(AT_MINSIGSTKSZ));
 	log_msg(LOG_CONFIG, "config: FSGSBASE: %s\n", h->fsgsbase ? "yes" : "no, by arch_prctl");
 	log_msg(LOG_CONFIG, "config: XCR0 %#lx, AVX-512: %s\n", h->xcr0, h->avx512 ? "yes" : "no");
+	log_msg(LOG_CONFIG, "config: user code: %s\n", h->direct ? "runs as it is where it can" : "translated");
 	log_msg(LOG_CONFIG, "config: invariant TSC: %s\n",
 		h->tsc_invariant ? "yes" : "no, guest time may drift");
 	log_msg(LOG_CONFIG, "config: userfaultfd write-protection: not used\n");
@@ -153,7 +175,11 @@ int probe_host(const struct policy *policy, char *err, size_t errlen)
 		return -EOPNOTSUPP;
 	}
 	h->pkeys = true;
+	h->pkru_offset = read_pkru_offset();
 	h->key_sigstack = probe_denied_sigstack(h->key_zone) ? h->key_zone : h->key_s;
+	/* Signal frames that user code could write would be a way to other rights. */
+	h->direct = !policy->no_direct && !policy->all_soft && h->fsgsbase && h->key_sigstack == h->key_zone &&
+		    probe_dispatch();
 	log_host(h);
 	return 0;
 }

@@ -4,7 +4,7 @@
  * anything else kills the process, which the monitor reports. Rows of one number are
  * alternatives. Memory calls may only name guest addresses: the zone's mappings, which
  * are the code, the page keys and the stacks of shadowbox, cannot be changed any more,
- * and nothing can become executable. */
+ * and only pages of guest RAM can be executable, which then are not writable. */
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -38,6 +38,8 @@ struct rule {
 static const struct rule rules[] = {
 	{ SYS_mmap, "fill: guest RAM at a guest address",
 	  { OUTSIDE(0), WITHIN(2, DATA), IS_BUT_FOR(3, MAP_POPULATE, MAP_SHARED | MAP_FIXED), IS(4, VIEW_RAM_FD) } },
+	{ SYS_mmap, "guest code that runs as it is",
+	  { OUTSIDE(0), IS(2, PROT_READ | PROT_EXEC), IS_BUT_FOR(3, MAP_POPULATE, MAP_SHARED | MAP_FIXED), IS(4, VIEW_RAM_FD) } },
 	{ SYS_rt_sigreturn, "way out of the fault handler", {} },
 	{ SYS_munmap, "invalidation", { OUTSIDE(0) } },
 	{ SYS_mprotect, "trace: take or give write access", { OUTSIDE(0), WITHIN(2, DATA) } },
@@ -56,6 +58,10 @@ static const struct rule rules[] = {
 	{ SYS_restart_syscall, "the kernel restarts a futex wait after a stop", {} },
 	{ SYS_exit_group, "end", {} },
 };
+
+/* Not allowed, but a signal (SIGSYS) instead of the end: the host's vsyscall page is in
+ * reach of guest code that runs as it is. */
+static const u32 trapped[] = { SYS_gettimeofday, SYS_time, SYS_getcpu };
 
 /* --- the compiler ------------------------------------------------------------------- */
 #define PROGRAM_MAX 400
@@ -160,6 +166,11 @@ static void build(struct program *p)
 	emit(p, BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS, 0, 0);
 	for (size_t i = 0; i < ARRAY_LEN(rules); i++)
 		emit_rule(p, &rules[i]);
+	emit(p, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr), 0, 0);
+	for (size_t i = 0; i < ARRAY_LEN(trapped); i++) {
+		emit(p, BPF_JMP | BPF_JEQ | BPF_K, trapped[i], 0, 1);
+		emit(p, BPF_RET | BPF_K, SECCOMP_RET_TRAP, 0, 0);
+	}
 	emit(p, BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS, 0, 0);
 }
 

@@ -9,17 +9,21 @@
 void fault_async(ucontext_t *uc);
 void fault_step(ucontext_t *uc);
 void fault_host(int sig, ucontext_t *uc);
+void fault_syscall(const siginfo_t *si, ucontext_t *uc);
 
 extern void signal_entry(void), signal_entry_plain(void), signal_restorer(void);
 void view_signal(int sig, siginfo_t *si, ucontext_t *uc);
 
 void view_signal(int sig, siginfo_t *si, ucontext_t *uc)
 {
-	(void)si;
+	*VIEW_SELECTOR = SELECT_ALLOW;
 	switch (sig) {
 	case VIEW_TIMER_SIGNAL:
 	case VIEW_KICK_SIGNAL:
 		fault_async(uc);
+		break;
+	case SIGSYS:
+		fault_syscall(si, uc);
 		break;
 	case SIGTRAP:
 		fault_step(uc);
@@ -39,7 +43,7 @@ struct kernel_sigaction {
 
 void signals_install(unsigned slot)
 {
-	static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, VIEW_TIMER_SIGNAL, VIEW_KICK_SIGNAL };
+	static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, VIEW_TIMER_SIGNAL, VIEW_KICK_SIGNAL };
 	struct kernel_sigaction sa = {
 		.handler = ARENA->host.pkeys ? signal_entry : signal_entry_plain,
 		.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTORER_FLAG,

@@ -193,6 +193,8 @@ static int zone_key(u64 a)
 		return h->key_s;
 	if (a == HOT_SLOTS_K_HVA)
 		return h->key_ks;
+	if (a == HOT_SELECT_HVA)
+		return h->key_d;
 	if (a == HOT_TABLE_U_HVA)
 		return h->key_t;
 	if (a == HOT_TABLE_K_HVA)
@@ -222,6 +224,57 @@ static long map_private(u64 hva, u64 len)
 	return at < 0 ? at : sys_pkey_mprotect(hva, len, rw, zone_key(hva));
 }
 
+/* --- code that could give rights ---------------------------------------------------- */
+/* The gates (entry.S) are the only places in the image where WRPKRU and XRSTOR may be
+ * executed: guest code that runs as it is may jump anywhere. What else has their bytes is
+ * the host's probe, and libc's lazy binding, which a static program has no use for. */
+extern const u8 gate_landing[], gate_signal[], engine_xrstor_insn[];
+
+static bool gives_rights(const u8 *p)
+{
+	return p[0] == 0x0f && ((p[1] == 0x01 && p[2] == 0xef) ||
+				(p[1] == 0xae && (p[2] & 0x38) == 0x28 && p[2] < 0xc0));
+}
+
+static bool is_gate(const u8 *p)
+{
+	/* The byte before the XRSTOR is its REX prefix. */
+	return p == gate_landing || p == gate_signal || p == engine_xrstor_insn + 1;
+}
+
+/* One page at a time, so that this function itself stays executable: it has no such bytes. */
+static long scrub_at(u8 *p)
+{
+	u64 page = (u64)p & PAGE_MASK;
+	long rc = sys_mprotect(page, PAGE_SIZE, PROT_READ | PROT_WRITE);
+
+	if (rc == 0)
+		*p = 0xcc;
+	return rc ? rc : sys_mprotect(page, PAGE_SIZE, PROT_READ | PROT_EXEC);
+}
+
+static long scrub(u64 start, u64 end)
+{
+	long rc = 0;
+
+	for (u8 *p = (u8 *)start; rc == 0 && p + 3 <= (u8 *)end; p++)
+		if (gives_rights(p) && !is_gate(p))
+			rc = scrub_at(p);
+	return rc;
+}
+
+static long scrub_image(void)
+{
+	const char *p = maps_text;
+	struct mapping m;
+	long rc = read_maps();
+
+	while (rc == 0 && next_mapping(&p, &m))
+		if (in_zone(m.start) && (m.prot & PROT_EXEC) && m.start != CODE_RX_HVA)
+			rc = scrub(m.start, m.end);
+	return rc;
+}
+
 /* --- a view's start ----------------------------------------------------------------- */
 static void require(const char *step, long rc)
 {
@@ -240,9 +293,14 @@ static long create_timer(i32 *id)
 	return sys_timer_create(1 /* CLOCK_MONOTONIC */, &ev, id);
 }
 
+#define AUTODISARM (1u << 31) /* SS_AUTODISARM of linux/signal.h */
+
 static long install_sigstack(void)
 {
-	const stack_t st = { .ss_sp = (void *)VIEW_SIGSTACK_HVA, .ss_size = ARENA->host.sigstack_size };
+	/* Disarmed while it is in use: the kernel then never looks where the interrupted
+	 * code's RSP, which is the guest's, points to. */
+	const stack_t st = { .ss_sp = (void *)VIEW_SIGSTACK_HVA, .ss_flags = (int)AUTODISARM,
+			     .ss_size = ARENA->host.sigstack_size };
 
 	return sys_sigaltstack(&st, NULL);
 }
@@ -268,10 +326,14 @@ static void view_setup(u64 slot)
 	VIEW_LOCAL->slot = (u32)slot;
 	VIEW_LOCAL->timer_on = false;
 	require("create a timer", create_timer(&VIEW_LOCAL->timer_id));
-	sys_prctl(PR_SET_TIMERSLACK, 1, 0, 0);
+	sys_prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
 	require("set the signal stack", install_sigstack());
 	signals_install((unsigned)slot);
 	require("unblock signals", sys_rt_sigprocmask(SIG_SETMASK, &no_signals, NULL));
+	require("take a signal", sys_tgkill(sys_getpid(), sys_gettid(), VIEW_KICK_SIGNAL)); /* entry.S: first_signal */
+	if (ARENA->host.direct)
+		require("have system calls dispatched",
+			sys_prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0, 0, HOT_SELECT_HVA));
 	shadow_view_init((unsigned)slot);
 	setrlimit(RLIMIT_NPROC, &none);
 	require("close descriptors", sys_close(ZYGOTE_SOCK_FD));
@@ -286,8 +348,8 @@ NORETURN static void view_start(unsigned slot)
 
 	name[11] = (char)('0' + slot / 10);
 	name[12] = (char)('0' + slot % 10);
-	sys_prctl(PR_SET_NAME, (u64)name, 0, 0);
-	require("tie it to the monitor", sys_prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0));
+	sys_prctl(PR_SET_NAME, (u64)name, 0, 0, 0);
+	require("tie it to the monitor", sys_prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0));
 	if (sys_getppid() != sandbox.monitor) /* died before the call above */
 		sys_exit_group(1);
 	require("map its stack", map_private(VIEW_STACK_HVA, VIEW_STACK_SIZE));
@@ -295,6 +357,7 @@ NORETURN static void view_start(unsigned slot)
 	require("map its data", map_private(PRIVATE_HVA, PAGE_SIZE));
 	require("map its slots", map_private(HOT_SLOTS_U_HVA, PAGE_SIZE));
 	require("map its slots", map_private(HOT_SLOTS_K_HVA, PAGE_SIZE));
+	require("map its selector", map_private(HOT_SELECT_HVA, PAGE_SIZE));
 	run_on_stack(VIEW_STACK_HVA + VIEW_STACK_SIZE, view_setup, slot);
 }
 
@@ -308,6 +371,9 @@ static void zygote_serve(u64 arg)
 	(void)arg;
 	if (rc < 0)
 		zygote_fail(ZYGOTE_SOCK_FD, "unmapping", rc);
+	rc = ARENA->host.direct ? scrub_image() : 0;
+	if (rc < 0)
+		zygote_fail(ZYGOTE_SOCK_FD, "taking out code that gives rights", rc);
 	rc = key_zone();
 	if (rc < 0)
 		zygote_fail(ZYGOTE_SOCK_FD, "setting protection keys", rc);
@@ -343,13 +409,13 @@ void zygote_main(int sock)
 	enter_namespaces();
 	drop_limits();
 	drop_registrations();
-	sys_prctl(PR_SET_NAME, (u64) "shadowbox-z", 0, 0);
-	rc = sys_prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0);
+	sys_prctl(PR_SET_NAME, (u64) "shadowbox-z", 0, 0, 0);
+	rc = sys_prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	if (rc < 0)
 		zygote_fail(ZYGOTE_SOCK_FD, "giving up privileges", rc);
 	/* Entering a user namespace may have cleared both of these. */
-	sys_prctl(PR_SET_DUMPABLE, 1, 0, 0);
-	rc = sys_prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0);
+	sys_prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+	rc = sys_prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	if (rc < 0 || sys_getppid() != sandbox.monitor)
 		zygote_fail(ZYGOTE_SOCK_FD, "tying it to the monitor", rc);
 	rc = sys_mmap(ZYGOTE_STACK_HVA, ZYGOTE_STACK_SIZE, PROT_READ | PROT_WRITE,

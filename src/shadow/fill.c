@@ -139,6 +139,47 @@ enum fill_result shadow_fill(struct vcpu *v, u64 hva, bool write, enum flavour f
 	return FILL_DONE;
 }
 
+/* --- code that runs as it is ---------------------------------------------------------- */
+static bool code_neighbour(struct vcpu *v, const struct path *p, u64 e, u64 a, u64 pa)
+{
+	u64 same = PTE_P | PTE_A | PTE_US | PTE_NX;
+
+	return !((e ^ p->entry[p->n - 1]) & same) && !pte_reserved(v, 1, e) && (e & PTE_ADDR) == pa &&
+	       a >= HVA_MIN && a < HVA_MAX && !map_is_code(a, pa) && dbt_may_run_direct(v, gpa(pa));
+}
+
+static bool map_code_around(struct vcpu *v, u64 a, u64 pa, const struct path *p)
+{
+	unsigned at = level_index(a, 1), first = at, last = at;
+	const u64 *table = p->ptr[p->n - 1] - at;
+
+	while ((first & 15) && code_neighbour(v, p, table[first - 1], a - (at - first + 1) * PAGE_SIZE,
+					      pa - (at - first + 1) * PAGE_SIZE))
+		first--;
+	while ((last & 15) != 15 && code_neighbour(v, p, table[last + 1], a + (last - at + 1) * PAGE_SIZE,
+						   pa + (last - at + 1) * PAGE_SIZE))
+		last++;
+	return map_code(a - (at - first) * PAGE_SIZE, pa - (at - first) * PAGE_SIZE, last - first + 1);
+}
+
+bool shadow_map_exec(struct vcpu *v, u64 a)
+{
+	struct walk w;
+	struct path p;
+	u64 pa;
+
+	if (gla_is_high(a) || a < HVA_MIN || a >= HVA_MAX || hva_in_zone(a) || !view_can_hold(v, a, FLAVOUR_USER) ||
+	    walk_path(v, gla(a), ACC_EXEC, true, &w, &p) || w.page_size != PAGE_SIZE)
+		return false;
+	pa = w.gpa.v & PAGE_MASK;
+	if (!dbt_may_run_direct(v, gpa(pa)))
+		return false;
+	if (map_is_code(a & PAGE_MASK, pa))
+		return true;
+	uses_add_path(v, a, &w);
+	return map_code_around(v, a & PAGE_MASK, pa, &p);
+}
+
 static bool all_accessed(const struct path *p)
 {
 	for (unsigned i = 0; i < p->n; i++)
@@ -147,12 +188,13 @@ static bool all_accessed(const struct path *p)
 	return true;
 }
 
-enum fill_rights fill_rights(struct vcpu *v, u64 a, u32 pfn, u8 key)
+enum fill_rights fill_rights(struct vcpu *v, u64 a, u32 pfn, u8 key, bool exec)
 {
 	struct walk w;
 	struct path p;
 
-	if (!walk_look(v, a, &w, &p) || w.gpa.v >> PAGE_SHIFT != pfn || key_of(a, w.user) != key || !all_accessed(&p))
+	if (!walk_look(v, a, &w, &p) || w.gpa.v >> PAGE_SHIFT != pfn || key_of(a, w.user) != key || !all_accessed(&p) ||
+	    (exec && !(w.exec && w.user)))
 		return RIGHTS_NONE;
 	uses_add_path(v, a, &w);
 	return p.rw && w.dirty && !page_flags_of(w.gpa.v) ? RIGHTS_WRITE : RIGHTS_READ;

@@ -105,6 +105,7 @@ struct map_node {
 	u32 hva_next, gpa_next;
 	u8 order;
 	bool writable; /* some of it may be */
+	bool exec;     /* guest code runs there as it is */
 	u8 key;
 };
 struct map_dir {
@@ -129,6 +130,10 @@ static inline u64 map_hva(u64 a) { return gla_is_high(a) ? a + ARENA->fold : a; 
 static inline bool hva_in_zone(u64 hva) { return hva >= ZONE_BASE && hva < ZONE_END; }
 /* n pages at page address a to pa on. False: the host refuses. */
 bool map_small(u64 a, u64 pa, unsigned n, bool writable, u8 key);
+/* The same for code that runs as it is, at low addresses. */
+bool map_code(u64 a, u64 pa, unsigned n);
+bool map_is_code(u64 a, u64 pa);
+void map_uncode(u32 pfn);
 /* The guest page of order ORDER_2M/1G that holds a, or, if it is there already, only
  * the 4 KiB around a. */
 bool map_large(u64 a, u64 pa, unsigned order, bool writable, u8 key);
@@ -166,7 +171,7 @@ void view_high_used(struct vcpu *v, unsigned owner, u64 a);
 /* What the tables allow a low page that is mapped to pfn with this key; the tables are
  * registered if they allow anything. */
 enum fill_rights { RIGHTS_NONE, RIGHTS_READ, RIGHTS_WRITE };
-enum fill_rights fill_rights(struct vcpu *v, u64 a, u32 pfn, u8 key);
+enum fill_rights fill_rights(struct vcpu *v, u64 a, u32 pfn, u8 key, bool exec);
 /* An entry for a now allows writes: if the page is mapped already, it may be written at once. */
 void fill_raise(struct vcpu *v, u64 a);
 #define RAISE_RUN_MAX 4

@@ -13,7 +13,8 @@
  * mappings per process, run short, a half is flushed: a view is only a cache.
  *
  * The two halves share the host's address space; flushing one spares the other's
- * 512 GiB slots as far as they are distinct. Nothing is mapped with PROT_EXEC. */
+ * 512 GiB slots as far as they are distinct. Executable is only what map_code maps, and
+ * that is never writable. */
 #include "internal.h"
 #include "shadowbox/sys.h"
 #include <errno.h>
@@ -103,6 +104,7 @@ static void dir_put(struct map_dir *d, unsigned order, u64 hva, u32 pfn, bool wr
 		gpa_unlink(d, n);
 		n->pfn = pfn;
 		n->writable = writable;
+		n->exec = false;
 		n->key = key;
 		gpa_link(d, n);
 		return;
@@ -157,9 +159,10 @@ static void host_unmap(u64 start, u64 end)
 	}
 }
 
-static bool host_map(u64 hva, u64 len, u64 pa, bool writable, u8 key, bool populate)
+static int data_prot(bool writable) { return PROT_READ | (writable ? PROT_WRITE : 0); }
+
+static bool host_map(u64 hva, u64 len, u64 pa, int prot, u8 key, bool populate)
 {
-	int prot = PROT_READ | (writable ? PROT_WRITE : 0);
 	int flags = MAP_SHARED | MAP_FIXED | (populate ? MAP_POPULATE : 0);
 	long r = (long)sys_mmap(hva, len, prot, flags, RAM_FD, pa);
 
@@ -302,7 +305,7 @@ void map_revalidate(struct vcpu *v, u64 start, u64 len)
 
 		if (!n)
 			continue;
-		now = fill_rights(v, hva, n->pfn, n->key);
+		now = fill_rights(v, hva, n->pfn, n->key, n->exec);
 		if (now == RIGHTS_NONE) {
 			dir_remove(d, n);
 			run_add(&gone, hva, unmap_run);
@@ -411,6 +414,7 @@ static bool raise_page(struct map_dir *d, u64 hva, u64 pa, u8 key)
 	if (sys_mprotect(hva, PAGE_SIZE, PROT_READ | PROT_WRITE) < 0)
 		return false;
 	n->writable = true;
+	n->exec = false;
 	set_writable(pa, PAGE_SIZE, true);
 	return true;
 }
@@ -428,7 +432,7 @@ bool map_small(u64 a, u64 pa, unsigned n, bool writable, u8 key)
 	if (n == 1 && writable && raise_page(d, hva, pa, key))
 		return true;
 	make_room(d, n);
-	if (!host_map(hva, n * PAGE_SIZE, pa, writable, key, true))
+	if (!host_map(hva, n * PAGE_SIZE, pa, data_prot(writable), key, true))
 		return false;
 	forget_under(other_dir(d), hva, n * PAGE_SIZE, ORDER_4K);
 	for (unsigned i = 0; i < n; i++)
@@ -438,6 +442,47 @@ bool map_small(u64 a, u64 pa, unsigned n, bool writable, u8 key)
 	mark_slot(d, hva);
 	d->vmas++;
 	return true;
+}
+
+bool map_code(u64 a, u64 pa, unsigned n)
+{
+	struct map_dir *d = &view_self->dir[HALF_LOW];
+
+	make_room(d, n);
+	if (!host_map(a, n * PAGE_SIZE, pa, PROT_READ | PROT_EXEC, 0, true))
+		return false;
+	forget_under(other_dir(d), a, n * PAGE_SIZE, ORDER_4K);
+	for (unsigned i = 0; i < n; i++) {
+		dir_put(d, ORDER_4K, a + i * PAGE_SIZE, (pa >> PAGE_SHIFT) + i, false, 0);
+		dir_find(d, ORDER_4K, a + i * PAGE_SIZE)->exec = true;
+	}
+	mark_slot(d, a);
+	d->vmas++;
+	return true;
+}
+
+bool map_is_code(u64 a, u64 pa)
+{
+	const struct map_node *n = dir_find(&view_self->dir[HALF_LOW], ORDER_4K, a);
+
+	return n && n->exec && n->pfn == pa >> PAGE_SHIFT;
+}
+
+/* The page's code may not run here any more. */
+void map_uncode(u32 pfn)
+{
+	struct map_dir *d = &view_self->dir[HALF_LOW];
+	u32 i = *gpa_head(d, ORDER_4K, pfn);
+
+	while (i) {
+		struct map_node *n = &d->node[i];
+
+		i = n->gpa_next;
+		if (n->order != ORDER_4K || n->pfn != pfn || !n->exec)
+			continue;
+		host_unmap(n->hva, n->hva + PAGE_SIZE);
+		dir_remove(d, n);
+	}
 }
 
 bool map_present(u64 a, u64 pa, bool writable)
@@ -458,7 +503,7 @@ static bool map_piece(struct map_dir *d, u64 hva, u64 pa, bool writable, u8 key)
 		return true;
 	}
 	make_room(d, 0);
-	if (!host_map(hva, PAGE_SIZE, pa, writable, key, true))
+	if (!host_map(hva, PAGE_SIZE, pa, data_prot(writable), key, true))
 		return false;
 	forget_under(d, hva, PAGE_SIZE, ORDER_4K);
 	forget_under(other_dir(d), hva, PAGE_SIZE, ORDER_4K);
@@ -504,7 +549,7 @@ bool map_large(u64 a, u64 pa, unsigned order, bool writable, u8 key)
 	forget_under(other_dir(d), base, size, order);
 	if (end - start < size)
 		host_unmap(base, base + size);
-	if (!host_map(start, end - start, pa_base + (start - base), writable, key, false))
+	if (!host_map(start, end - start, pa_base + (start - base), data_prot(writable), key, false))
 		return false;
 	dir_put(d, order, base, pa_base >> PAGE_SHIFT, writable, key);
 	mark_slot(d, hva);

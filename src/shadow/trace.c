@@ -120,6 +120,23 @@ void trace_bulk_write(struct vcpu *v, gpa_t a, u32 len)
 	}
 }
 
+static void revoke(u32 pfn)
+{
+	struct shadow_pool *s = shadow_pool;
+
+	s->trace_log[s->trace_pos++ % TRACE_LOG_SIZE] = pfn;
+	if (view_self) {
+		map_uncode(pfn);
+		ARENA->view[view_self->slot].trace_seen = s->trace_pos;
+	}
+}
+
+void shadow_exec_revoke(gpa_t page)
+{
+	if ((page.v >> PAGE_SHIFT) < shadow_pool->pages)
+		revoke(page.v >> PAGE_SHIFT);
+}
+
 void trace_code_add(struct vcpu *v, gpa_t page)
 {
 	if ((page.v >> PAGE_SHIFT) < shadow_pool->pages)

@@ -422,6 +422,19 @@ unsigned shadow_view_wanted(struct vcpu *v, enum flavour f)
 	return slot_claim(v, running, tag);
 }
 
+bool shadow_zone_is_free(const struct vcpu *v)
+{
+	return !(pte_read(cpu_root(v), level_index(ZONE_BASE, 4)) & PTE_P);
+}
+
+/* Every view forgets its low half, where alone guest code can be executable. */
+void shadow_exec_revoke_all(void)
+{
+	for (unsigned i = 0; i < VIEW_MAX; i++)
+		ARENA->view[i].flush |= VIEW_FLUSH_LOW;
+	view_sync(VCPU);
+}
+
 bool shadow_view_is_home(const struct vcpu *v)
 {
 	return view_self && ARENA->view[view_self->slot].cr3 == cpu_root(v) && ARENA->host.pkeys;
@@ -443,6 +456,8 @@ static void catch_up_traces(struct vcpu *v, struct view_slot *vs)
 
 		if (s->page_flags[pfn])
 			map_protect(pfn);
+		if (!dbt_runs_direct(gpa((u64)pfn << PAGE_SHIFT)))
+			map_uncode(pfn);
 	}
 }
 
