@@ -12,14 +12,15 @@
 	X(EXIT_SOFT, "exit: soft operand") \
 	X(EXIT_SOFT_DONE, "exit: soft operand write-back") \
 	X(EXIT_ASYNC, "exit: asynchronous (timer or input signal)") \
-	X(DIRECT_SYSCALL, "direct user code: system calls") \
-	X(DIRECT_EXEC, "direct user code: branches to pages not executable") \
-	X(DIRECT_FAULT, "direct user code: faults") \
-	X(DIRECT_SINGLE, "direct user code: single instructions translated") \
-	X(DIRECT_SCAN, "pages searched for what may not run directly") \
-	X(DIRECT_REFUSED, "pages found with such instructions") \
-	X(DIRECT_HOT, "pages left to the translator since they called it often") \
-	X(DIRECT_MAP, "pages made executable") \
+	X(NATIVE_SYSCALL, "native user code: system calls") \
+	X(NATIVE_EXEC, "native user code: branches to pages not executable") \
+	X(NATIVE_FAULT, "native user code: faults") \
+	X(NATIVE_SINGLE, "native user code: single instructions translated") \
+	X(NATIVE_SCAN, "pages searched for what may not run natively") \
+	X(NATIVE_REFUSED, "pages found with such instructions") \
+	X(NATIVE_PATCHED, "pages that run as patched copies") \
+	X(NATIVE_HOT, "pages left to the translator since they called it often") \
+	X(NATIVE_MAP, "pages made executable") \
 	X(WILD, "jumps of user code into shadowbox") \
 	X(EXIT_FAULT, "exit: fault handed to the guest or to the engine") \
 	X(SIG_FAULT, "host fault signals") \

@@ -9,10 +9,11 @@ void dbt_code_written(gpa_t page, u32 off, u32 len, bool all);
  * (or all views: slot = VIEW_MAX) went away: purge lookup-table entries and, for
  * kernel code, chained jumps. len may be huge (whole half). */
 void dbt_unmapped(unsigned slot, gla_t start, u64 len);
-/* May this page's code run as it is (it has been looked at, and is traced)? look: if it has
- * not been looked at, do. */
-bool dbt_runs_direct(gpa_t page);
-bool dbt_may_run_direct(struct vcpu *v, gpa_t page);
+/* How the code of this page runs: translated; as it is; or so, in a copy, which must not be
+ * readable. from: what to map. Looks at the page, and traces it, if that has not been done. */
+enum dbt_code { CODE_TRANSLATED, CODE_PLAIN, CODE_PATCHED };
+enum dbt_code dbt_code_at(struct vcpu *v, gpa_t page, gpa_t *from);
+bool dbt_runs_native(gpa_t page); /* is it known not to be translated? */
 /* Called once in the monitor, after shadow_init, before any view is forked: carves the
  * code cache's tables from the arena; returns the bytes used, 0 if they do not fit. */
 size_t dbt_init(void *base, size_t size);

@@ -17,6 +17,8 @@
 #define HOT_HVA 0x768240000000UL     /* within rel32 of the code cache */
 #define CODE_RW_HVA 0x768300000000UL /* code cache, writable mapping */
 #define PRIVATE_HVA 0x768400000000UL /* per-view private stacks and maps */
+#define PATCH_HVA 0x768500000000UL /* patched copies of code pages: the RAM file behind RAM's end */
+#define PATCH_SIZE 0x1000000UL
 #define PHYS_HVA 0x769000000000UL    /* all guest RAM: hva = PHYS_HVA + gpa */
 #define PHYS_MAX (ZONE_END - PHYS_HVA)
 

@@ -30,14 +30,14 @@ struct policy {
 	bool one_view;   /* one view for all CR3s, flushed at each switch */
 	bool no_pkeys;   /* pretend that the host lacks protection keys */
 	bool no_fsgsbase;
-	bool no_direct;  /* user code is translated, never run as it is */
+	bool no_native;  /* user code is translated, never run as it is */
 	bool no_bind;    /* leave it to the host's scheduler on which CPU each view runs */
 	u32 block_max;   /* most guest instructions in a block */
 };
 
 struct host_caps {
 	bool pkeys, fsgsbase, avx512, tsc_invariant, uffd_wp;
-	bool direct;     /* user code may run as it is: see dbt/direct.c */
+	bool native;     /* user code may run as it is: see dbt/native.c */
 	u8 key_zone, key_kl, key_kh, key_p; /* guest-user pages use key 0 */
 	u8 key_s, key_t, key_ks, key_kt; /* slots and lookup tables of user and of kernel code */
 	u8 key_d;        /* the system call selector: user code may read it, kernel code write */

@@ -42,7 +42,7 @@ size_t dbt_init(void *base, size_t size)
 	table_clear_entry(table_kernel(), 0);
 	for (unsigned s = 0; s < VIEW_MAX; s++)
 		table_clear_entry(table_user_of(s), 0);
-	return sizeof(struct cache) + direct_init(cache + 1, size - sizeof(struct cache));
+	return sizeof(struct cache) + native_init(cache + 1, size - sizeof(struct cache));
 }
 
 bool cache_room(void)
@@ -61,8 +61,8 @@ static void table_clear(struct table_entry *t, struct table_used *u)
 
 static void forget_code(u64 page)
 {
-	direct_forget(page);
-	if (!dbt_runs_direct(gpa(page)))
+	native_forget(page);
+	if (!dbt_runs_native(gpa(page)))
 		trace_code_remove(gpa(page));
 }
 
@@ -88,7 +88,7 @@ void cache_flush(void)
 	cache->n_insns = 1;
 	cache->n_marks = 0;
 	/* Gates of old code must not lead into the middle of new code. */
-	if (ARENA->host.direct)
+	if (ARENA->host.native)
 		memset((u8 *)CODE_RW_HVA + cache->code_start, 0xcc, cache->code_next - cache->code_start);
 	cache->code_next = cache->code_start;
 	cache->flushes++;
@@ -211,7 +211,7 @@ void cache_chain(u32 exit_id, u32 block)
 	if (x->linked || !x->patch_off)
 		return;
 	patch_rel32(x->patch_off, cache->block[block].code_off);
-	if (ARENA->host.direct && rel32_gives_rights(x->patch_off)) {
+	if (ARENA->host.native && rel32_gives_rights(x->patch_off)) {
 		patch_rel32(x->patch_off, x->stub_off);
 		return;
 	}
@@ -301,7 +301,7 @@ void cache_check_premises(const struct vcpu *v)
 		if (cache->premise[p] == now[p])
 			continue;
 		/* A gate to kernel code that is none any more must not stay behind. */
-		if (ARENA->host.direct && (BIT(p) & SYSCALL_PREMISES))
+		if (ARENA->host.native && (BIT(p) & SYSCALL_PREMISES))
 			cache_flush();
 		for (u32 id = 1; id < cache->n_blocks; id++)
 			if (cache->block[id].rests_on & BIT(p))
@@ -334,7 +334,7 @@ void table_set(struct vcpu *v, u64 gva, u32 block)
 		table_set_entry(table_kernel(), &cache->used_kernel, gva, host);
 }
 
-void table_set_direct(u64 gva)
+void table_set_native(u64 gva)
 {
 	table_set_entry(table_user(), &cache->used_user[ARENA->running_view], gva, gva);
 }
@@ -511,7 +511,7 @@ void dbt_code_written(gpa_t page, u32 off, u32 len, bool all)
 	else
 		soft_forget(pg + (off > 14 ? off - 14 : 0), pg + off + len);
 	cache_drop_range(page, off, len, all);
-	direct_written(pg);
+	native_written(pg);
 }
 
 enum soft_class soft_wanted(u64 gpa)

@@ -119,14 +119,19 @@ struct memo { u64 gpa, rip; struct insn in; };
 struct table_entry { u64 neg_gva, host; };
 struct table_used { u32 count; u16 idx[TABLE_ENTRIES]; };
 
+/* Pages that run as it is but for some instructions (native.c). Index 0 is none. */
+#define PATCH_PAGES (PATCH_SIZE >> PAGE_SHIFT)
+struct patch_pool { u16 used, free, next[PATCH_PAGES]; };
+
 struct cache {
+	struct patch_pool patched;
 	u32 n_blocks, n_exits, n_insns, n_marks;
 	u32 code_next, code_start;
 	u32 n_soft;
 	u64 flushes;
 	u64 premise[PREMISE_COUNT]; /* what the blocks that rest on it were translated for */
-	bool direct_now;  /* the user tables may lead to code as it is */
-	bool direct_off;  /* not in this VM: some translated code could give rights */
+	bool native_now;  /* the user tables may lead to code as it is */
+	bool native_off;  /* not in this VM: some translated code could give rights */
 	u8 table_kind[2]; /* which blocks (block_kind) the kernel and user tables hold */
 	struct mark stub_mark[40]; /* back-map of the lookup stubs; off from the cache's start */
 	u32 n_stub_marks;
@@ -162,7 +167,7 @@ void cache_drop_range(gpa_t page, u32 off, u32 len, bool all);
 void cache_check_premises(const struct vcpu *v); /* drops the blocks whose premise is gone */
 /* Lookup tables of indirect branches. */
 void table_set(struct vcpu *v, u64 gva, u32 block);
-void table_set_direct(u64 gva); /* user code as it is */
+void table_set_native(u64 gva); /* user code as it is */
 void table_forget(u64 gva);     /* the running view's user table */
 u64 table_get(bool user, u64 gva);
 void table_flush(bool user);

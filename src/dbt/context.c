@@ -72,7 +72,7 @@ bool context_fast_user(const struct vcpu *v)
 	u16 sel = v->star >> 48;
 
 	return v->cpl == 3 && v->seg[SEG_CS].sel == ((sel + 16) | 3) && v->seg[SEG_SS].sel == ((sel + 8) | 3) &&
-	       v->intr_enabled && !(v->rflags & ~(u64)(FL_HOST | 2)) && ARENA->host.fsgsbase &&
+	       v->intr_enabled && !(v->rflags & ~(u64)(FL_HOST | FL_RF | 2)) && ARENA->host.fsgsbase &&
 	       !ARENA->policy.no_chain;
 }
 
@@ -82,7 +82,7 @@ static bool user_ready(const struct vcpu *v)
 	u8 mode = MODE_CPL3 | MODE_FAST | ((v->cr0 & (CR0_TS | CR0_EM)) ? MODE_FPU_TRAP : 0);
 
 	return cache->table_kind[true] == block_kind(FLAVOUR_USER, mode) && shadow_view_is_home(v) &&
-	       engine.slots_cr3 == v->cr3 && cache->direct_now == direct_allowed(v) && !v->irq_waiting && !v->nmi_pending && !v->nmi_blocked;
+	       engine.slots_cr3 == v->cr3 && cache->native_now == native_allowed(v) && !v->irq_waiting && !v->nmi_pending && !v->nmi_blocked;
 }
 
 static void load_kernel_slots(const struct vcpu *v, u8 flavour)
@@ -109,6 +109,7 @@ void context_load(struct vcpu *v, u8 flavour, u64 host_pc)
 	struct slots *s = slots_of(flavour);
 
 	load_segment_bases(v, flavour);
+	v->rflags &= ~(u64)FL_RF; /* ends with the next instruction, and breakpoints do not fire */
 	v->enter_rsp = v->gpr[RSP] + (flavour == FLAVOUR_KHIGH ? engine.fold : 0);
 	v->enter_flags = (v->rflags & FL_HOST) | 0x202;
 	if (v->cpl == 3 && (v->cr0 & CR0_AM))

@@ -392,23 +392,23 @@ static void check_word(struct emit *e, u64 addr)
 
 void emit_wrpkru(struct emit *e, u32 rights, enum gate gate)
 {
-	bool direct = ARENA->host.direct;
+	bool native = ARENA->host.native;
 
-	if (direct && gate == GATE_SLOT)
+	if (native && gate == GATE_SLOT)
 		emit_store_imm(e, K_GATE, 1);
 	emit_u8(e, 0xb8); /* mov eax, rights; mov ecx, 0; mov edx, 0 */
 	emit_u32(e, rights);
 	EMIT(e, 0xb9, 0, 0, 0, 0, 0xba, 0, 0, 0, 0);
 	emit_bare_wrpkru(e);
-	if (direct && gate == GATE_SLOT)
+	if (native && gate == GATE_SLOT)
 		check_word(e, K_GATE);
-	else if (direct)
+	else if (native)
 		check_value(e, rights);
 }
 
 void emit_select(struct emit *e, u8 value)
 {
-	if (!ARENA->host.direct)
+	if (!ARENA->host.native)
 		return;
 	EMIT(e, 0xc6, 0x05); /* mov byte [rip + ...], value */
 	emit_u32(e, (u32)(HOT_SELECT_HVA - (CODE_RX_HVA + e->off + 5)));
@@ -460,11 +460,11 @@ static u32 emit_enter_tail(struct emit *e, u8 flavour, bool inside)
 
 	EMIT(e, 0xb9, 0, 0, 0, 0, 0xba, 0, 0, 0, 0);
 	emit_bare_wrpkru(e);
-	if (ARENA->host.direct && flavour != FLAVOUR_USER)
+	if (ARENA->host.native && flavour != FLAVOUR_USER)
 		check_word(e, K_GATE);
-	else if (ARENA->host.direct && inside)
+	else if (ARENA->host.native && inside)
 		check_word(e, V(gate));
-	else if (ARENA->host.direct)
+	else if (ARENA->host.native)
 		check_value(e, engine.pkru[FLAVOUR_USER]);
 	for (unsigned r = RAX; r <= RDX; r++)
 		emit_load_abs(e, r, spill_slot(flavour, r));

@@ -142,7 +142,7 @@ static void enter(struct vcpu *v, u64 host_pc, u8 flavour, u32 pkru, bool inside
 		engine_enter_inside(v, tail);
 	} else {
 		/* No system call from here on: user code that runs as it is makes its own. */
-		if (flavour == FLAVOUR_USER && ARENA->host.direct)
+		if (flavour == FLAVOUR_USER && ARENA->host.native)
 			*VIEW_SELECTOR = SELECT_BLOCK;
 		engine_enter(v, tail);
 		*VIEW_SELECTOR = SELECT_ALLOW;
@@ -257,14 +257,14 @@ static void use_table(bool user, u8 kind)
 }
 
 /* The table's way to code as it is goes when such code may not run any more. */
-static void follow_direct(const struct vcpu *v)
+static void follow_native(const struct vcpu *v)
 {
-	bool now = direct_allowed(v);
+	bool now = native_allowed(v);
 
-	if (cache->direct_now == now)
+	if (cache->native_now == now)
 		return;
 	table_flush(true);
-	cache->direct_now = now;
+	cache->native_now = now;
 }
 
 /* Where to enter: from the lookup table, else by walking and translating. single: a block
@@ -272,12 +272,10 @@ static void follow_direct(const struct vcpu *v)
 static u64 find_entry(struct vcpu *v, u8 flavour, bool single)
 {
 	bool user = v->cpl == 3;
-	bool from_translated = engine.from_translated;
 	u8 mode = engine_mode(v);
 	u64 pc;
 	u32 id;
 
-	engine.from_translated = false;
 	cache_check_premises(v);
 	if (flavour == FLAVOUR_SOFT || (mode & MODE_STEP) || single) {
 		id = engine_find_block(v, single);
@@ -287,12 +285,12 @@ static u64 find_entry(struct vcpu *v, u8 flavour, bool single)
 		if (mode & MODE_FAST) /* may come to kernel code without C */
 			use_table(false, block_kind(FLAVOUR_KHIGH, mode & MODE_FPU_TRAP));
 		if (user)
-			follow_direct(v);
+			follow_native(v);
 		pc = table_get(user, v->rip);
 		if (pc)
 			return pc;
-		if (user && cache->direct_now && direct_map(v, v->rip) && !(from_translated && direct_hunted(v))) {
-			table_set_direct(v->rip);
+		if (user && cache->native_now && native_map(v, v->rip) && !native_hunted(v)) {
+			table_set_native(v->rip);
 			return v->rip;
 		}
 		id = engine_find_block(v, false);

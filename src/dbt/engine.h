@@ -21,11 +21,11 @@ struct engine {
 	u64 armed;               /* deadline that this view's host timer is armed for */
 	u64 fold;
 	bool use_soft;           /* no mapping could serve: soft operands for one run */
-	bool from_translated;    /* user code came here by a branch of translated code */
 	bool single;             /* the next instruction runs translated and alone */
 	u64 resume_pc;           /* EXIT_ID_RESUME: host PC */
 	u64 exec_fault;          /* EXIT_ID_EXEC: the address that cannot be executed */
 	bool stepping;           /* TF is set in the host context, see fault.c */
+	unsigned steps;          /* taken since the last asynchronous signal */
 	unsigned boundaries;     /* instruction boundaries seen since stepping began */
 	u8 flavour;              /* of the code that was entered; after an exit, of what left */
 	enum soft_after after;
@@ -59,19 +59,22 @@ enum after_exit { GO_DISPATCH, GO_RESUME, GO_INSIDE };
 /* PKRU of each kind of code, from the keys that the host gave. */
 void engine_rights_init(void);
 
-/* direct.c: user code that runs as it is. */
-size_t direct_init(void *base, size_t room); /* its table at base; bytes used */
-void direct_written(u64 page); /* bytes of the page change */
-void direct_forget(u64 page);  /* it will no longer be traced, if it does not run directly */
-bool direct_allowed(const struct vcpu *v);
+/* native.c: user code that runs as it is. */
+size_t native_init(void *base, size_t room); /* its table at base; bytes used */
+void native_written(u64 page); /* bytes of the page change */
+void native_forget(u64 page);  /* it will no longer be traced, if it does not run natively */
+bool native_allowed(const struct vcpu *v);
 /* Makes the page of address a executable here if its code may run. */
-bool direct_map(struct vcpu *v, u64 a);
-/* Direct code has come to a page that is translated: if that happens often, the one or the
+bool native_map(struct vcpu *v, u64 a);
+/* Native code has come to a page that is translated: if that happens often, the one or the
  * other page is better left to the translator too. */
-void direct_left(struct vcpu *v);
-/* Translated code calls direct code at RIP, which may be what was looked for. */
-bool direct_hunted(struct vcpu *v);
-int direct_syscall(struct vcpu *v);
+void native_left(struct vcpu *v);
+/* Native code is entered at RIP: is it what was looked for? */
+bool native_hunted(struct vcpu *v);
+/* User code at RIP is interrupted. */
+void native_tick(struct vcpu *v);
+void native_special(struct vcpu *v); /* its instruction at RIP shall run translated */
+int native_syscall(struct vcpu *v);
 
 /* Handles the exit recorded in v->exit_id. */
 enum after_exit exit_handle(struct vcpu *v, u64 *host_pc);

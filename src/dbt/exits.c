@@ -275,7 +275,6 @@ static enum after_exit indirect(struct vcpu *v, const struct exit_rec *x)
 		return fault_to_guest(v);
 	}
 	v->rip = target;
-	engine.from_translated = cache->block[x->block].flavour == FLAVOUR_USER;
 	return GO_DISPATCH;
 }
 
@@ -313,17 +312,17 @@ static enum after_exit callout(struct vcpu *v, const struct exit_rec *x, const s
 /* User code that runs as it is came to the end of what is executable. */
 static enum after_exit exec_fault(struct vcpu *v)
 {
-	v->counters[CTR_DIRECT_EXEC]++;
+	v->counters[CTR_NATIVE_EXEC]++;
 	if ((engine.exec_fault ^ v->rip) & PAGE_MASK) {
 		/* An instruction that goes on in the next page. */
-		engine.single = !direct_map(v, engine.exec_fault);
+		engine.single = !native_map(v, engine.exec_fault);
 		return GO_DISPATCH;
 	}
 	table_forget(v->rip);
-	if (direct_map(v, v->rip))
-		table_set_direct(v->rip);
+	if (native_map(v, v->rip))
+		table_set_native(v->rip);
 	else
-		direct_left(v);
+		native_left(v);
 	return GO_DISPATCH;
 }
 
@@ -337,6 +336,8 @@ enum after_exit exit_handle(struct vcpu *v, u64 *pc)
 	switch (id) {
 	case EXIT_ID_ASYNC:
 		v->counters[CTR_EXIT_ASYNC]++;
+		if (engine.flavour == FLAVOUR_USER)
+			native_tick(v);
 		return GO_DISPATCH;
 	case EXIT_ID_RETRY:
 		v->counters[CTR_EXIT_FAULT]++;
@@ -350,13 +351,12 @@ enum after_exit exit_handle(struct vcpu *v, u64 *pc)
 	case EXIT_ID_EXEC:
 		return exec_fault(v);
 	case EXIT_ID_SINGLE:
-		v->counters[CTR_DIRECT_SINGLE]++;
-		engine.single = true;
+		native_special(v);
 		return GO_DISPATCH;
 	case EXIT_ID_SYSCALL:
 		v->next_rip = v->rip + 2;
 		v->insn_done = 0;
-		return direct_syscall(v) == CPU_FAULT ? fault_to_guest(v) : GO_DISPATCH;
+		return native_syscall(v) == CPU_FAULT ? fault_to_guest(v) : GO_DISPATCH;
 	}
 	sb_assert(id >= EXIT_FIRST && id < cache->n_exits);
 	x = &cache->exit[id];

@@ -68,7 +68,7 @@ static bool is_wild(const ucontext_t *uc, const struct block *b, unsigned trap)
 	u64 pc = GREG(uc, REG_RIP);
 	u32 rights;
 
-	if (!ARENA->host.direct)
+	if (!ARENA->host.native)
 		return false;
 	rights = rights_of(uc);
 	if (trap == EXC_UD && gate_refused_at(pc))
@@ -78,16 +78,16 @@ static bool is_wild(const ucontext_t *uc, const struct block *b, unsigned trap)
 	return in_zone(pc) && rights != 0;
 }
 
-static bool runs_direct(const ucontext_t *uc)
+static bool runs_native(const ucontext_t *uc)
 {
-	return ARENA->host.direct && !in_zone(GREG(uc, REG_RIP)) && rights_of(uc) == engine.pkru[FLAVOUR_USER];
+	return ARENA->host.native && !in_zone(GREG(uc, REG_RIP)) && rights_of(uc) == engine.pkru[FLAVOUR_USER];
 }
 
 /* Flags that user code can change by POPF. */
 #define FL_POPF (FL_HOST | FL_AC | FL_ID | FL_NT | FL_TF)
 
 /* At rip, with the registers that the host's are. */
-static void store_direct(struct vcpu *v, const ucontext_t *uc, u64 rip)
+static void store_native(struct vcpu *v, const ucontext_t *uc, u64 rip)
 {
 	u64 flags = GREG(uc, REG_EFL);
 
@@ -147,11 +147,11 @@ static void land(ucontext_t *uc, u64 exit_id)
 static void land_wild(struct vcpu *v, ucontext_t *uc)
 {
 	v->counters[CTR_WILD]++;
-	store_direct(v, uc, GREG(uc, REG_RIP));
+	store_native(v, uc, GREG(uc, REG_RIP));
 	land(uc, EXIT_ID_RETRY);
 }
 
-static void direct_page_fault(struct vcpu *v, ucontext_t *uc)
+static void native_page_fault(struct vcpu *v, ucontext_t *uc)
 {
 	u64 hva = GREG(uc, REG_CR2), err = GREG(uc, REG_ERR);
 
@@ -176,17 +176,21 @@ static void direct_page_fault(struct vcpu *v, ucontext_t *uc)
 
 /* Exceptions that may be other than they look (#GP of IN where the guest allows it) are left
  * to the translated instruction. */
-static void direct_fault(struct vcpu *v, ucontext_t *uc, unsigned trap)
+static void native_fault(struct vcpu *v, ucontext_t *uc, unsigned trap)
 {
-	v->counters[CTR_DIRECT_FAULT]++;
-	store_direct(v, uc, GREG(uc, REG_RIP));
+	v->counters[CTR_NATIVE_FAULT]++;
+	store_native(v, uc, GREG(uc, REG_RIP));
 	switch (trap) {
 	case EXC_PF:
-		direct_page_fault(v, uc);
+		native_page_fault(v, uc);
 		break;
 	case EXC_DE: case EXC_MF: case EXC_XM:
 		cpu_fault(v, trap);
 		land(uc, EXIT_ID_FAULT);
+		break;
+	case EXC_OF: /* INT 4: a trap */
+		v->rip -= 2;
+		land(uc, EXIT_ID_SINGLE);
 		break;
 	default:
 		land(uc, EXIT_ID_SINGLE);
@@ -194,12 +198,12 @@ static void direct_fault(struct vcpu *v, ucontext_t *uc, unsigned trap)
 }
 
 /* INT3, INT1, or RFLAGS.TF: the trap comes behind the instruction. */
-static void direct_trap(struct vcpu *v, ucontext_t *uc)
+static void native_trap(struct vcpu *v, ucontext_t *uc)
 {
 	u64 pc = GREG(uc, REG_RIP);
 	const u8 *code = (const u8 *)pc;
 
-	store_direct(v, uc, pc);
+	store_native(v, uc, pc);
 	if (GREG(uc, REG_TRAPNO) == EXC_DB && (v->rflags & FL_TF)) {
 		v->dr[6] |= 1 << 14; /* BS */
 		cpu_fault(v, EXC_DB);
@@ -221,7 +225,7 @@ void fault_syscall(const siginfo_t *si, ucontext_t *uc)
 		land_wild(v, uc);
 		return;
 	}
-	store_direct(v, uc, pc - 2);
+	store_native(v, uc, pc - 2);
 	if (si->si_code == 1) { /* SYS_SECCOMP: the host has run a vsyscall's RET already */
 		v->rip = (u64)si->si_call_addr;
 		v->gpr[RSP] -= 8;
@@ -295,6 +299,24 @@ static bool land_from_block(struct vcpu *v, ucontext_t *uc, const struct block *
 	return true;
 }
 
+/* More steps than any way to a boundary needs; user code could make one that has no end. */
+#define STEPS_MAX 4096
+
+/* User code where none of ours has its rights, or on a way without end. (The end of SYSRET is
+ * kernel code with the rights of user code.) */
+static bool is_astray(const ucontext_t *uc, const struct block *b, const struct mark *m)
+{
+	u64 pc = GREG(uc, REG_RIP);
+
+	if (!ARENA->host.native || rights_of(uc) != engine.pkru[FLAVOUR_USER])
+		return false;
+	if (pc >= (u64)engine_landing && pc < (u64)engine_landing_plain)
+		return !VCPU->gate; /* not there yet, but on our way */
+	if (engine.steps > STEPS_MAX || (in_zone(pc) && !in_cache(pc)))
+		return true;
+	return b && b->flavour != FLAVOUR_USER && m->kind != MARK_STEP;
+}
+
 /* At some host PC with an event waiting: leave now, step on, or let the exit happen. A
  * non-canonical branch target must still fault at its branch: step on into the exit. */
 static void seek_boundary(ucontext_t *uc)
@@ -306,14 +328,12 @@ static void seek_boundary(ucontext_t *uc)
 	u8 flavour = off < cache->lookup_kernel ? FLAVOUR_USER : FLAVOUR_KHIGH;
 	bool landed = false;
 
-	if (runs_direct(uc)) {
-		store_direct(v, uc, pc);
+	if (runs_native(uc)) {
+		store_native(v, uc, pc);
 		land(uc, EXIT_ID_ASYNC);
 		return;
 	}
-	/* The end of SYSRET alone is kernel code with the rights of user code. */
-	if (b && b->flavour != FLAVOUR_USER && m->kind != MARK_STEP && ARENA->host.direct &&
-	    rights_of(uc) == engine.pkru[FLAVOUR_USER]) {
+	if (is_astray(uc, b, m)) {
 		land_wild(v, uc);
 		return;
 	}
@@ -347,16 +367,18 @@ void fault_async(ucontext_t *uc)
 	if (engine.stepping)
 		return;
 	engine.boundaries = 0;
+	engine.steps = 0;
 	seek_boundary(uc);
 }
 
 void fault_step(ucontext_t *uc)
 {
 	VCPU->counters[CTR_SIG_STEP]++;
+	engine.steps++;
 	if (engine.stepping)
 		seek_boundary(uc);
-	else if (runs_direct(uc))
-		direct_trap(VCPU, uc);
+	else if (runs_native(uc))
+		native_trap(VCPU, uc);
 	else
 		set_step(uc, false);
 }
@@ -412,7 +434,7 @@ static void page_fault(struct vcpu *v, ucontext_t *uc, const struct block *b, co
 	v->rip = b->gva + m->goff;
 	switch (shadow_fill(v, hva, write, flavour)) {
 	case FILL_DONE:
-		if (flavour == FLAVOUR_USER && ARENA->host.direct)
+		if (flavour == FLAVOUR_USER && ARENA->host.native)
 			resume_user(v, uc, b, m);
 		return;
 	case FILL_FAULT:
@@ -455,8 +477,8 @@ void fault_host(int sig, ucontext_t *uc)
 		GREG(uc, REG_RIP) = (u64)engine_xrstor_fixup;
 		return;
 	}
-	if (runs_direct(uc)) {
-		direct_fault(v, uc, trap);
+	if (runs_native(uc)) {
+		native_fault(v, uc, trap);
 		return;
 	}
 	b = cache_block_at(pc);

@@ -1042,10 +1042,10 @@ static bool emit_safe_block(struct tr *t)
 		t->apart = skip == 48;
 		if (!emit_block(t, skip))
 			return false;
-		if (!ARENA->host.direct || cache->direct_off || !emit_gives_rights(&t->e, t->b->code_off))
+		if (!ARENA->host.native || cache->native_off || !emit_gives_rights(&t->e, t->b->code_off))
 			return true;
 	}
-	cache->direct_off = true;
+	cache->native_off = true;
 	shadow_exec_revoke_all();
 	log_msg(LOG_CONFIG, "config: code at %lx could give rights: all user code is translated\n", t->b->gva);
 	return true;

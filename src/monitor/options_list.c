@@ -57,7 +57,7 @@ static const struct accel_switch accel_switches[] = {
 	SWITCH("soft", all_soft, false, "every memory operand through the software TLB"),
 	SWITCH("chain", no_chain, true, "direct chaining and inline indirect lookup"),
 	SWITCH("pkeys", no_pkeys, true, "protection keys between guest user and guest kernel"),
-	SWITCH("direct", no_direct, true, "user code runs as it is where it can (off: all is translated)"),
+	SWITCH("native", no_native, true, "user code runs as it is where it can (off: all is translated)"),
 	SWITCH("bind", no_bind, true, "all views on one CPU, moved when it is busy (off: the host's choice)"),
 	SWITCH("fsgsbase", no_fsgsbase, true, "RDFSBASE and its kind (off: system calls instead)"),
 };

@@ -108,6 +108,8 @@ int sandbox_create(u64 ram_bytes, const struct policy *policy, char *err, size_t
 			 ram_bytes >> 20);
 		return -E2BIG;
 	}
+	s->ram_end = s->ram_size;
+	s->ram_size += PATCH_SIZE;
 	rc = create_files(err, errlen);
 	if (rc < 0)
 		return rc;
@@ -118,6 +120,7 @@ int sandbox_create(u64 ram_bytes, const struct policy *policy, char *err, size_t
 		{ "the vCPU", &s->hot_fd, HOT_VCPU_HVA, HOT_VCPU_SIZE, HOT_OFF_VCPU, rw },
 		{ "the lookup table", &s->hot_fd, HOT_TABLE_K_HVA, TABLE_SIZE, HOT_OFF_TABLE_K, rw },
 		{ "the lookup tables", &s->hot_fd, TABLES_U_HVA, VIEW_MAX * TABLE_SIZE, HOT_OFF_TABLES_U, rw },
+		{ "patched code", &s->ram_fd, PATCH_HVA, PATCH_SIZE, s->ram_end, rw },
 		{ "guest memory", &s->ram_fd, PHYS_HVA, pm.low_end, 0, rw },
 		{ "guest memory", &s->ram_fd, PHYS_HVA + PHYS_4G,
 		  pm.high_end > PHYS_4G ? pm.high_end - PHYS_4G : 0, PHYS_4G, rw },

@@ -8,7 +8,8 @@ struct sandbox {
 	int ram_fd, arena_fd, code_fd, hot_fd, event_fd;
 	int sock;             /* to the zygote */
 	pid_t zygote, monitor;
-	u64 ram_size;         /* of the memfd: the end of guest RAM */
+	u64 ram_end;          /* of guest RAM in the memfd */
+	u64 ram_size;         /* of the memfd, with the patched copies of code pages */
 	u32 kept_mappings;    /* outside the zone, which the kernel would not unmap */
 	bool no_ptrace;       /* the host refuses it; said once */
 	/* What the arena says of these is for information: views can write it. */

@@ -148,7 +148,7 @@ static void log_host(const struct host_caps *h)
 		h->sigstack_size >> 10, getauxval(AT_MINSIGSTKSZ));
 	log_msg(LOG_CONFIG, "config: FSGSBASE: %s\n", h->fsgsbase ? "yes" : "no, by arch_prctl");
 	log_msg(LOG_CONFIG, "config: XCR0 %#lx, AVX-512: %s\n", h->xcr0, h->avx512 ? "yes" : "no");
-	log_msg(LOG_CONFIG, "config: user code: %s\n", h->direct ? "runs as it is where it can" : "translated");
+	log_msg(LOG_CONFIG, "config: user code: %s\n", h->native ? "runs as it is where it can" : "translated");
 	log_msg(LOG_CONFIG, "config: invariant TSC: %s\n",
 		h->tsc_invariant ? "yes" : "no, guest time may drift");
 	log_msg(LOG_CONFIG, "config: userfaultfd write-protection: not used\n");
@@ -178,7 +178,7 @@ int probe_host(const struct policy *policy, char *err, size_t errlen)
 	h->pkru_offset = read_pkru_offset();
 	h->key_sigstack = probe_denied_sigstack(h->key_zone) ? h->key_zone : h->key_s;
 	/* Signal frames that user code could write would be a way to other rights. */
-	h->direct = !policy->no_direct && !policy->all_soft && h->fsgsbase && h->key_sigstack == h->key_zone &&
+	h->native = !policy->no_native && !policy->all_soft && h->fsgsbase && h->key_sigstack == h->key_zone &&
 		    probe_dispatch();
 	log_host(h);
 	return 0;

@@ -44,6 +44,7 @@ static const struct rule rules[] = {
 	{ SYS_munmap, "invalidation", { OUTSIDE(0) } },
 	{ SYS_mprotect, "trace: take or give write access", { OUTSIDE(0), WITHIN(2, DATA) } },
 	{ SYS_pkey_mprotect, "fill: a page of the guest kernel", { OUTSIDE(0), WITHIN(2, DATA) } },
+	{ SYS_pkey_mprotect, "a patched copy of guest code", { OUTSIDE(0), IS(2, PROT_READ | PROT_EXEC) } },
 	{ SYS_futex, "hand-off and HLT: wait or wake", { WITHIN(1, 1) } },
 	{ SYS_timer_settime, "guest timers", {} },
 	{ SYS_write, "wake the monitor", { IS(0, VIEW_NOTIFY_FD), IS(2, 8) } },

@@ -331,7 +331,7 @@ static void view_setup(u64 slot)
 	signals_install((unsigned)slot);
 	require("unblock signals", sys_rt_sigprocmask(SIG_SETMASK, &no_signals, NULL));
 	require("take a signal", sys_tgkill(sys_getpid(), sys_gettid(), VIEW_KICK_SIGNAL)); /* entry.S: first_signal */
-	if (ARENA->host.direct)
+	if (ARENA->host.native)
 		require("have system calls dispatched",
 			sys_prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0, 0, HOT_SELECT_HVA));
 	shadow_view_init((unsigned)slot);
@@ -371,7 +371,7 @@ static void zygote_serve(u64 arg)
 	(void)arg;
 	if (rc < 0)
 		zygote_fail(ZYGOTE_SOCK_FD, "unmapping", rc);
-	rc = ARENA->host.direct ? scrub_image() : 0;
+	rc = ARENA->host.native ? scrub_image() : 0;
 	if (rc < 0)
 		zygote_fail(ZYGOTE_SOCK_FD, "taking out code that gives rights", rc);
 	rc = key_zone();

@@ -125,6 +125,8 @@ enum fill_result shadow_fill(struct vcpu *v, u64 hva, bool write, enum flavour f
 		count(v, CTR_FAULT_TRUE);
 		return FILL_FAULT;
 	}
+	if (!write && map_is_copy(t.a, w.gpa.v))
+		return FILL_SOFT;
 	if (!t.mappable || !physmem_is_ram(&ARENA->machine.phys, w.gpa) || (write && !p.rw) ||
 	    !view_can_hold(v, t.a, f))
 		return FILL_SOFT;
@@ -143,20 +145,25 @@ enum fill_result shadow_fill(struct vcpu *v, u64 hva, bool write, enum flavour f
 static bool code_neighbour(struct vcpu *v, const struct path *p, u64 e, u64 a, u64 pa)
 {
 	u64 same = PTE_P | PTE_A | PTE_US | PTE_NX;
+	gpa_t from;
 
 	return !((e ^ p->entry[p->n - 1]) & same) && !pte_reserved(v, 1, e) && (e & PTE_ADDR) == pa &&
-	       a >= HVA_MIN && a < HVA_MAX && !map_is_code(a, pa) && dbt_may_run_direct(v, gpa(pa));
+	       a >= HVA_MIN && a < HVA_MAX && !map_is_code(a, pa) &&
+	       dbt_code_at(v, gpa(pa), &from) == CODE_PLAIN;
 }
+
+/* Code is mapped in groups of 64 pages; the host populates them as they are touched. */
+#define CODE_GROUP 63
 
 static bool map_code_around(struct vcpu *v, u64 a, u64 pa, const struct path *p)
 {
 	unsigned at = level_index(a, 1), first = at, last = at;
 	const u64 *table = p->ptr[p->n - 1] - at;
 
-	while ((first & 15) && code_neighbour(v, p, table[first - 1], a - (at - first + 1) * PAGE_SIZE,
+	while ((first & CODE_GROUP) && code_neighbour(v, p, table[first - 1], a - (at - first + 1) * PAGE_SIZE,
 					      pa - (at - first + 1) * PAGE_SIZE))
 		first--;
-	while ((last & 15) != 15 && code_neighbour(v, p, table[last + 1], a + (last - at + 1) * PAGE_SIZE,
+	while ((last & CODE_GROUP) != CODE_GROUP && code_neighbour(v, p, table[last + 1], a + (last - at + 1) * PAGE_SIZE,
 						   pa + (last - at + 1) * PAGE_SIZE))
 		last++;
 	return map_code(a - (at - first) * PAGE_SIZE, pa - (at - first) * PAGE_SIZE, last - first + 1);
@@ -166,17 +173,22 @@ bool shadow_map_exec(struct vcpu *v, u64 a)
 {
 	struct walk w;
 	struct path p;
+	enum dbt_code kind;
+	gpa_t from;
 	u64 pa;
 
 	if (gla_is_high(a) || a < HVA_MIN || a >= HVA_MAX || hva_in_zone(a) || !view_can_hold(v, a, FLAVOUR_USER) ||
 	    walk_path(v, gla(a), ACC_EXEC, true, &w, &p) || w.page_size != PAGE_SIZE)
 		return false;
 	pa = w.gpa.v & PAGE_MASK;
-	if (!dbt_may_run_direct(v, gpa(pa)))
+	kind = dbt_code_at(v, gpa(pa), &from);
+	if (kind == CODE_TRANSLATED)
 		return false;
 	if (map_is_code(a & PAGE_MASK, pa))
 		return true;
 	uses_add_path(v, a, &w);
+	if (kind == CODE_PATCHED)
+		return map_code_copy(a & PAGE_MASK, pa, from.v);
 	return map_code_around(v, a & PAGE_MASK, pa, &p);
 }
 

@@ -106,6 +106,7 @@ struct map_node {
 	u8 order;
 	bool writable; /* some of it may be */
 	bool exec;     /* guest code runs there as it is */
+	bool copy;     /* ... in a patched copy of the page, which cannot be read */
 	u8 key;
 };
 struct map_dir {
@@ -132,7 +133,9 @@ static inline bool hva_in_zone(u64 hva) { return hva >= ZONE_BASE && hva < ZONE_
 bool map_small(u64 a, u64 pa, unsigned n, bool writable, u8 key);
 /* The same for code that runs as it is, at low addresses. */
 bool map_code(u64 a, u64 pa, unsigned n);
+bool map_code_copy(u64 a, u64 pa, u64 copy);
 bool map_is_code(u64 a, u64 pa);
+bool map_is_copy(u64 a, u64 pa);
 void map_uncode(u32 pfn);
 /* The guest page of order ORDER_2M/1G that holds a, or, if it is there already, only
  * the 4 KiB around a. */

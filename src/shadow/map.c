@@ -104,7 +104,7 @@ static void dir_put(struct map_dir *d, unsigned order, u64 hva, u32 pfn, bool wr
 		gpa_unlink(d, n);
 		n->pfn = pfn;
 		n->writable = writable;
-		n->exec = false;
+		n->exec = n->copy = false;
 		n->key = key;
 		gpa_link(d, n);
 		return;
@@ -414,7 +414,7 @@ static bool raise_page(struct map_dir *d, u64 hva, u64 pa, u8 key)
 	if (sys_mprotect(hva, PAGE_SIZE, PROT_READ | PROT_WRITE) < 0)
 		return false;
 	n->writable = true;
-	n->exec = false;
+	n->exec = n->copy = false;
 	set_writable(pa, PAGE_SIZE, true);
 	return true;
 }
@@ -449,7 +449,7 @@ bool map_code(u64 a, u64 pa, unsigned n)
 	struct map_dir *d = &view_self->dir[HALF_LOW];
 
 	make_room(d, n);
-	if (!host_map(a, n * PAGE_SIZE, pa, PROT_READ | PROT_EXEC, 0, true))
+	if (!host_map(a, n * PAGE_SIZE, pa, PROT_READ | PROT_EXEC, 0, false))
 		return false;
 	forget_under(other_dir(d), a, n * PAGE_SIZE, ORDER_4K);
 	for (unsigned i = 0; i < n; i++) {
@@ -459,6 +459,31 @@ bool map_code(u64 a, u64 pa, unsigned n)
 	mark_slot(d, a);
 	d->vmas++;
 	return true;
+}
+
+bool map_code_copy(u64 a, u64 pa, u64 copy)
+{
+	struct map_dir *d = &view_self->dir[HALF_LOW];
+	struct map_node *n;
+
+	make_room(d, 1);
+	if (!host_map(a, PAGE_SIZE, copy, PROT_READ | PROT_EXEC, ARENA->host.key_zone, true))
+		return false;
+	forget_under(other_dir(d), a, PAGE_SIZE, ORDER_4K);
+	dir_put(d, ORDER_4K, a, pa >> PAGE_SHIFT, false, 0);
+	n = dir_find(d, ORDER_4K, a);
+	n->exec = n->copy = true;
+	mark_slot(d, a);
+	d->vmas++;
+	return true;
+}
+
+bool map_is_copy(u64 a, u64 pa)
+{
+	const struct map_node *n = view_self && !gla_is_high(a) ?
+		dir_find(&view_self->dir[HALF_LOW], ORDER_4K, a & PAGE_MASK) : NULL;
+
+	return n && n->copy && n->pfn == pa >> PAGE_SHIFT;
 }
 
 bool map_is_code(u64 a, u64 pa)

@@ -456,7 +456,7 @@ static void catch_up_traces(struct vcpu *v, struct view_slot *vs)
 
 		if (s->page_flags[pfn])
 			map_protect(pfn);
-		if (!dbt_runs_direct(gpa((u64)pfn << PAGE_SHIFT)))
+		if (!dbt_runs_native(gpa((u64)pfn << PAGE_SHIFT)))
 			map_uncode(pfn);
 	}
 }

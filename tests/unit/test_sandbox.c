@@ -233,7 +233,7 @@ void cpu_dump(const struct vcpu *v) { (void)v; }
 
 static void machine_create(enum scenario sc)
 {
-	const struct policy policy = { .block_max = 1 };
+	const struct policy policy = { .block_max = 1, .no_native = true };
 	char err[256] = "";
 
 	if (sandbox_create(64 << 20, &policy, err, sizeof(err)) < 0) {

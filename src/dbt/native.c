@@ -3,7 +3,9 @@
  * A page of guest RAM may be executable in a view if at no byte of it an instruction could
  * begin that gives rights (WRPKRU, XRSTOR), and if it holds none that does something else
  * here than in the guest (CPUID, RDTSCP, SGDT ...). All bytes are looked at, once, and the
- * page is traced as if it held translated code. A write to it
+ * page is traced as if it held translated code. If there are some such instructions, what
+ * runs is a copy with UD2 in their place; it can be executed but not read (protection keys),
+ * and UD2 leads to the translated instruction. A write to it
  * takes it back. What cannot run this way is translated, page by page; a branch from one
  * kind of page to the other costs a fault one way and nothing the other.
  *
@@ -12,7 +14,7 @@
  * translated as well.
  *
  * Segment loads and far transfers to flat segments are left to the processor: the
- * selectors that a guest must have (direct_allowed) are the host's own. */
+ * selectors that a guest must have (native_allowed) are the host's own. */
 #include <string.h>
 #include "decode.h"
 #include "emit.h"
@@ -20,18 +22,19 @@
 #include "shadowbox/log.h"
 
 enum { PAGE_UNKNOWN, PAGE_RUNS, PAGE_REFUSED };
-struct direct_page { u8 state, changes; u16 when; };
+struct native_page { u8 state, changes; u16 when, copy; };
 
-static struct direct_page *pages;
+static struct native_page *pages;
 static u64 n_pages;
 
 #define HOST_USER_CS 0x33
 #define HOST_USER_SS 0x2b
 #define REWRITES_MAX 16 /* of a page in a while */
 #define EVENTS_MAX 128  /* signals that code of a page may cost, halved each window */
+#define AGAIN_AFTER 2   /* epochs until a page that was left to the translator is tried again */
 #define WINDOW_SHIFT 23 /* of the time stamp counter: some milliseconds */
 
-size_t direct_init(void *base, size_t room)
+size_t native_init(void *base, size_t room)
 {
 	const struct physmem *pm = &ARENA->machine.phys;
 	u64 end = pm->high_end > PHYS_4G ? pm->high_end : pm->low_end;
@@ -43,12 +46,13 @@ size_t direct_init(void *base, size_t room)
 	return (n_pages * sizeof(*pages) + 63) & ~63UL;
 }
 
-bool direct_allowed(const struct vcpu *v)
+bool native_allowed(const struct vcpu *v)
 {
 	const u64 cr4 = CR4_OSFXSR | CR4_OSXSAVE;
 
-	return ARENA->host.direct && !cache->direct_off && context_fast_user(v) && (v->efer & EFER_SCE) &&
+	return ARENA->host.native && !cache->native_off && v->cpl == 3 && cpu_code_size(v) == 64 && (v->efer & EFER_SCE) &&
 	       v->seg[SEG_CS].sel == HOST_USER_CS && v->seg[SEG_SS].sel == HOST_USER_SS &&
+	       v->intr_enabled && !(v->rflags & ~(u64)(FL_HOST | FL_RF | 2)) &&
 	       !(v->cr0 & (CR0_TS | CR0_EM)) && (v->cr4 & cr4) == cr4 && !(v->cr4 & CR4_TSD) && !v->tsc_offset &&
 	       v->xcr0 == (ARENA->host.xcr0 & 0xff) && shadow_zone_is_free(v);
 }
@@ -63,7 +67,8 @@ static bool differs(const u8 *p)
 
 	switch (p[1]) {
 	case 0x00: return reg != 2 && reg != 3;                    /* SLDT, STR, VERR, VERW */
-	case 0x01: return reg_form || reg < 2 || reg == 4;         /* SGDT, SIDT, SMSW, XGETBV, RDTSCP, RDPKRU */
+	case 0x01: /* SGDT, SIDT, SMSW, XGETBV, RDTSCP, RDPKRU; XEND and XTEST are what the host makes of them */
+		return reg_form ? p[2] != 0xd5 && p[2] != 0xd6 : reg < 2 || reg == 4;
 	case 0x02: case 0x03: case 0x34: case 0xa2: return true;   /* LAR, LSL, SYSENTER, CPUID */
 	case 0xae: return reg_form ? f3 && reg < 4 : reg == 4 || reg == 6; /* FS and GS bases; XSAVE, XSAVEOPT */
 	case 0xc7: return reg_form ? f3 && reg == 7 : reg >= 3 && reg <= 5; /* RDPID; XRSTORS, XSAVEC, XSAVES */
@@ -90,83 +95,150 @@ static bool is_opcode(const u8 *page, unsigned at)
 	return false;
 }
 
-static bool refused(const u8 *page, unsigned at, const u8 *p)
+/* The bytes from page[at - 2] on, and what can be the worst beyond the page's edges. */
+static const u8 *window_at(const u8 *page, unsigned at, u8 buf[8])
 {
-	return code_gives_rights(p) || (differs(p) && is_opcode(page, at));
-}
-
-/* What is beyond the edges is not known: the worst. */
-static bool edges_may_run(const u8 *page)
-{
-	u8 first[7] = { 0xf3, 0xf3 };
-
-	memcpy(first + 2, page, 5);
-	for (unsigned i = 0; i < 2; i++)
-		if (page[i] == 0x0f && refused(page, i, first + 2 + i))
-			return false;
-	for (unsigned i = PAGE_SIZE - 3; i < PAGE_SIZE; i++) {
-		static const u8 second[] = { 0x01, 0xae };
-
-		for (unsigned j = 0; page[i] == 0x0f && j < sizeof(second); j++)
-			if (i == PAGE_SIZE - 1 || page[i + 1] == second[j])
-				return false;
+	if (at >= 2 && at < PAGE_SIZE - 3)
+		return page + at;
+	for (int i = 0; i < 6; i++) {
+		unsigned from = at + i - 2;
+		buf[i] = from < PAGE_SIZE ? page[from] : at < 2 ? 0xf3 : 0xff;
 	}
-	return true;
+	return buf + 2;
 }
 
-static bool page_may_run(const u8 *page)
+/* Whatever page comes before or behind: a byte 0x0f may end it, but nothing longer. */
+static bool edges_safe(const u8 *page)
 {
-	for (unsigned i = 2; i < PAGE_SIZE - 3; i++)
-		if (page[i] == 0x0f && refused(page, i, page + i))
-			return false;
-	return edges_may_run(page);
+	const u8 *last = page + PAGE_SIZE - 2, first[3] = { 0x0f, page[0], page[1] };
+
+	return !code_gives_rights(first) && !(last[0] == 0x0f && (last[1] == 0x01 || last[1] == 0xae));
 }
 
-bool dbt_runs_direct(gpa_t page)
+#define PATCHES_MAX 64
+struct patches { unsigned n; u16 at[PATCHES_MAX]; };
+
+/* What must be taken out of the page; false: too much, or no whole instruction. */
+static bool find_patches(const u8 *page, struct patches *list)
+{
+	u8 buf[8];
+
+	list->n = 0;
+	for (unsigned i = 0; i < PAGE_SIZE; i++) {
+		const u8 *p;
+		bool rights;
+
+		if (page[i] != 0x0f)
+			continue;
+		p = window_at(page, i, buf);
+		rights = code_gives_rights(p);
+		if (!rights && !differs(p))
+			continue;
+		if (!is_opcode(page, i)) {
+			if (rights)
+				return false;
+			continue;
+		}
+		if (list->n == PATCHES_MAX || i == PAGE_SIZE - 1)
+			return false;
+		list->at[list->n++] = i;
+	}
+	return edges_safe(page);
+}
+
+/* A copy of the page in the pool, with UD2 in these places. 0: no room, or still not safe. */
+static u16 make_copy(const u8 *page, const struct patches *list)
+{
+	struct patch_pool *pool = &cache->patched;
+	u8 *copy;
+
+	if (!pool->free && pool->used == PATCH_PAGES - 1)
+		return 0;
+	u16 i = pool->free ? pool->free : ++pool->used;
+	copy = (u8 *)PATCH_HVA + (u64)i * PAGE_SIZE;
+	pool->free = pool->free ? pool->next[i] : 0;
+	memcpy(copy, page, PAGE_SIZE);
+	for (unsigned k = 0; k < list->n; k++) {
+		copy[list->at[k]] = 0x0f;
+		copy[list->at[k] + 1] = 0x0b;
+	}
+	for (unsigned k = 0; k + 3 <= PAGE_SIZE; k++)
+		sb_assert(copy[k] != 0x0f || !code_gives_rights(copy + k));
+	return i;
+}
+
+static void free_copy(struct native_page *p)
+{
+	struct patch_pool *pool = &cache->patched;
+
+	if (!p->copy)
+		return;
+	pool->next[p->copy] = pool->free;
+	pool->free = p->copy;
+	p->copy = 0;
+}
+
+static void look_at(struct vcpu *v, struct native_page *p, const u8 *page)
+{
+	struct patches list;
+
+	v->counters[CTR_NATIVE_SCAN]++;
+	p->state = PAGE_REFUSED;
+	if (find_patches(page, &list) && (!list.n || (p->copy = make_copy(page, &list))))
+		p->state = PAGE_RUNS;
+	v->counters[CTR_NATIVE_REFUSED] += p->state == PAGE_REFUSED;
+	v->counters[CTR_NATIVE_PATCHED] += p->copy != 0;
+}
+
+bool dbt_runs_native(gpa_t page)
 {
 	u64 pfn = page.v >> PAGE_SHIFT;
 
 	return pfn < n_pages && pages[pfn].state == PAGE_RUNS;
 }
 
-void direct_forget(u64 page)
+void native_forget(u64 page)
 {
-	struct direct_page *p = &pages[page >> PAGE_SHIFT];
+	struct native_page *p = &pages[page >> PAGE_SHIFT];
 
 	if (page >> PAGE_SHIFT < n_pages && p->state == PAGE_REFUSED)
 		p->state = PAGE_UNKNOWN;
 }
 
-bool dbt_may_run_direct(struct vcpu *v, gpa_t page)
+enum dbt_code dbt_code_at(struct vcpu *v, gpa_t page, gpa_t *from)
 {
 	u64 pfn = page.v >> PAGE_SHIFT;
-	struct direct_page *p = &pages[pfn];
+	struct native_page *p = &pages[pfn];
 
 	if (pfn >= n_pages || !physmem_is_ram(&ARENA->machine.phys, page))
-		return false;
+		return CODE_TRANSLATED;
 	if (p->state == PAGE_UNKNOWN) {
 		/* Traced first, so that what is read is what will run. */
 		trace_code_add(v, page);
-		v->counters[CTR_DIRECT_SCAN]++;
-		p->state = page_may_run(physmem_ptr(gpa(page.v & PAGE_MASK))) ? PAGE_RUNS : PAGE_REFUSED;
-		v->counters[CTR_DIRECT_REFUSED] += p->state == PAGE_REFUSED;
+		look_at(v, p, physmem_ptr(gpa(page.v & PAGE_MASK)));
 	}
-	return p->state == PAGE_RUNS;
+	if (p->state != PAGE_RUNS)
+		return CODE_TRANSLATED;
+	*from = p->copy ? gpa((n_pages + p->copy) << PAGE_SHIFT) : page;
+	return p->copy ? CODE_PATCHED : CODE_PLAIN;
 }
 
-bool direct_map(struct vcpu *v, u64 a)
+bool native_map(struct vcpu *v, u64 a)
 {
 	if (!shadow_map_exec(v, a))
 		return false;
-	v->counters[CTR_DIRECT_MAP]++;
+	v->counters[CTR_NATIVE_MAP]++;
 	return true;
 }
 
 /* --- pages that are better translated --------------------------------------------------------- */
-void direct_written(u64 page)
+/* In units that a page's `when` counts: some tenths of a second. */
+static u16 epoch_now(void) { return (u16)(__builtin_ia32_rdtsc() >> 30); }
+
+void native_written(u64 page)
 {
-	struct direct_page *p = &pages[page >> PAGE_SHIFT];
-	u16 now = (u16)(__builtin_ia32_rdtsc() >> 30);
+	struct native_page *p = &pages[page >> PAGE_SHIFT];
+	u16 now = epoch_now();
 
 	if (!n_pages || page >> PAGE_SHIFT >= n_pages || p->state == PAGE_UNKNOWN)
 		return;
@@ -175,6 +247,7 @@ void direct_written(u64 page)
 	p->when = now;
 	if (p->state == PAGE_RUNS)
 		shadow_exec_revoke(gpa(page));
+	free_copy(p);
 	p->state = p->changes < REWRITES_MAX ? PAGE_UNKNOWN : PAGE_REFUSED;
 	p->changes += p->changes < REWRITES_MAX;
 }
@@ -199,11 +272,31 @@ static void leave_to_translator(struct vcpu *v, u64 a)
 {
 	struct walk w;
 
-	if (walk_gla(v, gla(a), ACC_EXEC, true, &w) != CPU_NEXT || !dbt_runs_direct(w.gpa))
+	if (walk_gla(v, gla(a), ACC_EXEC, true, &w) != CPU_NEXT || !dbt_runs_native(w.gpa))
 		return;
-	v->counters[CTR_DIRECT_HOT]++;
+	v->counters[CTR_NATIVE_HOT]++;
 	pages[w.gpa.v >> PAGE_SHIFT].state = PAGE_REFUSED;
+	pages[w.gpa.v >> PAGE_SHIFT].when = epoch_now();
 	shadow_exec_revoke(w.gpa);
+	free_copy(&pages[w.gpa.v >> PAGE_SHIFT]);
+}
+
+/* What was hot need not stay so: the page that the clock finds translated code in gets another
+ * chance now and then. */
+void native_tick(struct vcpu *v)
+{
+	struct native_page *p;
+	struct walk w;
+
+	if (!cache->native_now || v->cpl != 3 || walk_gla(v, gla(v->rip), ACC_EXEC, true, &w) != CPU_NEXT ||
+	    w.gpa.v >> PAGE_SHIFT >= n_pages)
+		return;
+	p = &pages[w.gpa.v >> PAGE_SHIFT];
+	if (p->state != PAGE_REFUSED || (u16)(epoch_now() - p->when) < AGAIN_AFTER)
+		return;
+	p->state = PAGE_UNKNOWN;
+	p->changes = 0;
+	cache_drop_range(gpa(w.gpa.v & PAGE_MASK), 0, PAGE_SIZE, true);
 }
 
 /* By address, in this view only: a page that is hot for one is translated for all. */
@@ -225,7 +318,7 @@ static void heat(struct vcpu *v, u64 a)
  * translated code calls next: the lookup table forgets, and the engine is asked. */
 static struct { u32 events, window; bool on; } hunt;
 
-void direct_left(struct vcpu *v)
+void native_left(struct vcpu *v)
 {
 	u64 stack[2];
 
@@ -239,7 +332,7 @@ void direct_left(struct vcpu *v)
 	}
 }
 
-bool direct_hunted(struct vcpu *v)
+bool native_hunted(struct vcpu *v)
 {
 	if (!hunt.on)
 		return false;
@@ -248,11 +341,18 @@ bool direct_hunted(struct vcpu *v)
 	return true;
 }
 
-int direct_syscall(struct vcpu *v)
+void native_special(struct vcpu *v)
+{
+	v->counters[CTR_NATIVE_SINGLE]++;
+	heat(v, v->rip);
+	engine.single = true;
+}
+
+int native_syscall(struct vcpu *v)
 {
 	static const struct insn in = { .op = OP_SYSCALL, .len = 2, .opsize = 8, .code_size = 64 };
 
-	v->counters[CTR_DIRECT_SYSCALL]++;
+	v->counters[CTR_NATIVE_SYSCALL]++;
 	heat(v, v->rip);
 	return cpu_ops[OP_SYSCALL](v, &in);
 }
