@@ -339,6 +339,16 @@ void table_set_native(u64 gva)
 	table_set_entry(table_user(), &cache->used_user[ARENA->running_view], gva, gva);
 }
 
+void table_forget_native(void)
+{
+	const struct table_used *u = &cache->used_user[ARENA->running_view];
+	struct table_entry *t = table_user();
+
+	for (u32 i = 0; i < u->count; i++)
+		if (t[u->idx[i]].host == -t[u->idx[i]].neg_gva)
+			table_clear_entry(t, u->idx[i]);
+}
+
 void table_forget(u64 gva) { table_purge(table_user(), gva); }
 
 void table_flush(bool user)

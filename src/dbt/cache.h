@@ -121,10 +121,12 @@ struct table_used { u32 count; u16 idx[TABLE_ENTRIES]; };
 
 /* Pages that run as it is but for some instructions (native.c). Index 0 is none. */
 #define PATCH_PAGES (PATCH_SIZE >> PAGE_SHIFT)
+#define SEEN_SIZE 8192u
 struct patch_pool { u16 used, free, next[PATCH_PAGES]; };
 
 struct cache {
 	struct patch_pool patched;
+	u64 seen[SEEN_SIZE]; /* special instructions of user code: gpa + 1 (native.c) */
 	u32 n_blocks, n_exits, n_insns, n_marks;
 	u32 code_next, code_start;
 	u32 n_soft;
@@ -169,6 +171,7 @@ void cache_check_premises(const struct vcpu *v); /* drops the blocks whose premi
 void table_set(struct vcpu *v, u64 gva, u32 block);
 void table_set_native(u64 gva); /* user code as it is */
 void table_forget(u64 gva);     /* the running view's user table */
+void table_forget_native(void); /* all native code of the running view's user table */
 u64 table_get(bool user, u64 gva);
 void table_flush(bool user);
 /* Instructions found guilty: their memory operand cannot be direct. */

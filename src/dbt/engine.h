@@ -62,6 +62,7 @@ void engine_rights_init(void);
 /* native.c: user code that runs as it is. */
 size_t native_init(void *base, size_t room); /* its table at base; bytes used */
 void native_written(u64 page); /* bytes of the page change */
+void native_seen(const struct insn *in, u64 gpa); /* user code has this instruction there */
 void native_forget(u64 page);  /* it will no longer be traced, if it does not run natively */
 bool native_allowed(const struct vcpu *v);
 /* Makes the page of address a executable here if its code may run. */

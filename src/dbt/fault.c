@@ -98,6 +98,7 @@ static void store_native(struct vcpu *v, const ucontext_t *uc, u64 rip)
 	v->rflags = (v->rflags & ~(u64)FL_POPF) | (flags & FL_POPF);
 	__asm__ volatile("rdfsbase %0" : "=r"(v->seg[SEG_FS].base));
 	__asm__ volatile("rdgsbase %0" : "=r"(v->seg[SEG_GS].base));
+	slots_of(FLAVOUR_KHIGH)->gs_base = v->seg[SEG_GS].base; /* where context_store looks */
 	v->rip = rip;
 	engine.flavour = FLAVOUR_USER;
 }

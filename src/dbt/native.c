@@ -5,7 +5,9 @@
  * here than in the guest (CPUID, RDTSCP, SGDT ...). All bytes are looked at, once, and the
  * page is traced as if it held translated code. If there are some such instructions, what
  * runs is a copy with UD2 in their place; it can be executed but not read (protection keys),
- * and UD2 leads to the translated instruction. A write to it
+ * and UD2 leads to the translated instruction. Bytes can look like such an instruction
+ * without being one; so a page that may have some is translated at first, and what the
+ * translator comes across is taken out. A write to it
  * takes it back. What cannot run this way is translated, page by page; a branch from one
  * kind of page to the other costs a fault one way and nothing the other.
  *
@@ -21,8 +23,14 @@
 #include "engine.h"
 #include "shadowbox/log.h"
 
-enum { PAGE_UNKNOWN, PAGE_RUNS, PAGE_REFUSED };
-struct native_page { u8 state, changes; u16 when, copy; };
+/* Learning: translated until what looks like a special instruction has been seen to be one. */
+enum { PAGE_UNKNOWN, PAGE_RUNS, PAGE_REFUSED, PAGE_LEARNING };
+struct native_page {
+	u8 state;
+	u8 changes : 5; /* rewritten lately; while it learns, entries from native code */
+	u8 left : 3;    /* how often it was left to the translator: the longer it stays there */
+	u16 when, copy;
+};
 
 static struct native_page *pages;
 static u64 n_pages;
@@ -32,6 +40,8 @@ static u64 n_pages;
 #define REWRITES_MAX 16 /* of a page in a while */
 #define EVENTS_MAX 128  /* signals that code of a page may cost, halved each window */
 #define AGAIN_AFTER 2   /* epochs until a page that was left to the translator is tried again */
+#define TIRE_SHIFT 27   /* of the time stamp counter: some 50 milliseconds */
+#define TIRED 3000      /* ... in which a process may come this often to translated pages */
 #define WINDOW_SHIFT 23 /* of the time stamp counter: some milliseconds */
 
 size_t native_init(void *base, size_t room)
@@ -46,6 +56,32 @@ size_t native_init(void *base, size_t room)
 	return (n_pages * sizeof(*pages) + 63) & ~63UL;
 }
 
+/* In units that a page's `when` counts: some tenths of a second. */
+static u16 epoch_now(void) { return (u16)(__builtin_ia32_rdtsc() >> 30); }
+
+/* A process whose pages do not come to rest is translated as a whole, for longer each time. */
+static struct { u64 cr3; u32 window, events; u16 since, epochs; } rest;
+
+static bool rests(u64 cr3)
+{
+	return rest.epochs && rest.cr3 == cr3 && (u16)(epoch_now() - rest.since) < rest.epochs;
+}
+
+static void tire(const struct vcpu *v)
+{
+	u32 now = (u32)(__builtin_ia32_rdtsc() >> TIRE_SHIFT);
+
+	if (rest.cr3 != v->cr3)
+		rest.cr3 = v->cr3, rest.epochs = 0;
+	if (rest.window != now)
+		rest.events = 0;
+	rest.window = now;
+	if (++rest.events < TIRED)
+		return;
+	rest.since = epoch_now();
+	rest.epochs = rest.epochs ? rest.epochs < 256 ? 2 * rest.epochs : 256 : 2;
+}
+
 bool native_allowed(const struct vcpu *v)
 {
 	const u64 cr4 = CR4_OSFXSR | CR4_OSXSAVE;
@@ -53,46 +89,80 @@ bool native_allowed(const struct vcpu *v)
 	return ARENA->host.native && !cache->native_off && v->cpl == 3 && cpu_code_size(v) == 64 && (v->efer & EFER_SCE) &&
 	       v->seg[SEG_CS].sel == HOST_USER_CS && v->seg[SEG_SS].sel == HOST_USER_SS &&
 	       v->intr_enabled && !(v->rflags & ~(u64)(FL_HOST | FL_RF | 2)) &&
-	       !(v->cr0 & (CR0_TS | CR0_EM)) && (v->cr4 & cr4) == cr4 && !(v->cr4 & CR4_TSD) && !v->tsc_offset &&
+	       !rests(v->cr3) && !(v->cr0 & (CR0_TS | CR0_EM)) && (v->cr4 & cr4) == cr4 && !(v->cr4 & CR4_TSD) && !v->tsc_offset &&
 	       v->xcr0 == (ARENA->host.xcr0 & 0xff) && shadow_zone_is_free(v);
 }
 
 /* --- what a page holds ----------------------------------------------------------------------- */
-/* Instructions that do something else here than in the guest; p[0] is 0x0f, p[-2] to p[3] may
- * be read. What the host refuses is no problem: it is then translated. */
+/* Instructions that do something else here than in the guest; p[0] is 0x0f, p[-2] to p[2] may be
+ * read. Not among them, for numbers and addresses often look like them and programs do not have
+ * them: SLDT, STR, VERR, VERW, and SGDT, SIDT, SMSW with memory. XEND and XTEST are what the
+ * host makes of them. */
 static bool differs(const u8 *p)
 {
 	bool f3 = p[-1] == 0xf3 || ((p[-1] & 0xf0) == 0x40 && p[-2] == 0xf3), reg_form = p[2] >= 0xc0;
 	u8 reg = p[2] >> 3 & 7;
 
 	switch (p[1]) {
-	case 0x00: return reg != 2 && reg != 3;                    /* SLDT, STR, VERR, VERW */
-	case 0x01: /* SGDT, SIDT, SMSW, XGETBV, RDTSCP, RDPKRU; XEND and XTEST are what the host makes of them */
-		return reg_form ? p[2] != 0xd5 && p[2] != 0xd6 : reg < 2 || reg == 4;
-	case 0x02: case 0x03: case 0x34: case 0xa2: return true;   /* LAR, LSL, SYSENTER, CPUID */
+	case 0x01: return reg_form && p[2] != 0xd5 && p[2] != 0xd6; /* XGETBV, RDTSCP, RDPKRU, SMSW ... */
+	case 0x02: case 0x03: return reg_form;                      /* LAR, LSL */
+	case 0x34: case 0xa2: return true;                          /* SYSENTER, CPUID */
 	case 0xae: return reg_form ? f3 && reg < 4 : reg == 4 || reg == 6; /* FS and GS bases; XSAVE, XSAVEOPT */
 	case 0xc7: return reg_form ? f3 && reg == 7 : reg >= 3 && reg <= 5; /* RDPID; XRSTORS, XSAVEC, XSAVES */
 	}
 	return false;
 }
 
-/* Do these bytes of the page, or are they part of another instruction? Whichever byte one begins
- * to decode at, after some instructions it is all the same. */
-static bool is_opcode(const u8 *page, unsigned at)
+/* Decoding from here on, is the byte at `at` the 0x0f of an opcode? */
+static bool decodes_as_opcode(const u8 *page, unsigned pos, unsigned at)
 {
-	for (unsigned back = 40; back > 36; back--) {
-		unsigned pos = at > back ? at - back : 40 - back;
-		struct insn in;
+	struct insn in;
 
-		while (pos <= at) {
-			unsigned len = decode_layout(&in, page + pos, PAGE_SIZE - pos);
+	while (pos <= at) {
+		unsigned len = decode_layout(&in, page + pos, PAGE_SIZE - pos);
 
-			if (in.map && !in.vex && pos + in.off_opcode == at + 1)
-				return true;
-			pos += len ? len : 1;
-		}
+		if (in.map && !in.vex && pos + in.off_opcode == at + 1)
+			return true;
+		pos += len ? len : 1;
 	}
 	return false;
+}
+
+/* Functions begin at multiples of 16, behind what compilers and assemblers fill gaps with: a NOP
+ * with a memory operand, or one or more bytes behind a RET. */
+static bool begins_function(const u8 *page, unsigned pos)
+{
+	const u8 *p = page + pos;
+	struct insn in;
+
+	if ((p[-1] == 0x90 || p[-1] == 0xcc) && (p[-2] == 0xc3 || p[-2] == p[-1]))
+		return true;
+	for (int n = 3; n <= 11; n++)
+		if (decode_layout(&in, p - n, n) == (unsigned)n && in.map == 1 && in.opcode == 0x1f)
+			return true;
+	return false;
+}
+
+/* Is the 0x0f at `at` an opcode, or part of a number or address? From the beginnings of functions
+ * there is a sure answer, if they agree. Else one may begin to decode anywhere: after some
+ * instructions the result is mostly the same. */
+enum verdict { IS_OTHER, IS_LIKELY, IS_SURE };
+#define LOOK_BACK 1024
+
+static enum verdict judge(const u8 *page, unsigned at)
+{
+	unsigned far = at > LOOK_BACK ? at - LOOK_BACK : 16, yes = 0, tries = 0;
+
+	for (unsigned pos = at & ~15u; pos >= far && pos >= 16 && tries < 3; pos -= 16)
+		if (begins_function(page, pos)) {
+			yes += decodes_as_opcode(page, pos, at);
+			tries++;
+		}
+	if (tries && (!yes || yes == tries))
+		return yes ? IS_SURE : IS_OTHER;
+	for (unsigned back = 64; back < 72; back++)
+		yes += decodes_as_opcode(page, at > back ? at - back : 0, at);
+	return yes > 1 ? IS_LIKELY : IS_OTHER;
 }
 
 /* The bytes from page[at - 2] on, and what can be the worst beyond the page's edges. */
@@ -100,7 +170,7 @@ static const u8 *window_at(const u8 *page, unsigned at, u8 buf[8])
 {
 	if (at >= 2 && at < PAGE_SIZE - 3)
 		return page + at;
-	for (int i = 0; i < 6; i++) {
+	for (unsigned i = 0; i < 6; i++) {
 		unsigned from = at + i - 2;
 		buf[i] = from < PAGE_SIZE ? page[from] : at < 2 ? 0xf3 : 0xff;
 	}
@@ -115,16 +185,35 @@ static bool edges_safe(const u8 *page)
 	return !code_gives_rights(first) && !(last[0] == 0x0f && (last[1] == 0x01 || last[1] == 0xae));
 }
 
-#define PATCHES_MAX 64
-struct patches { unsigned n; u16 at[PATCHES_MAX]; };
+/* Only what has been executed, translated, is known to be an instruction. */
+static u32 seen_slot(u64 at) { return (u32)((at * 0x9e3779b97f4a7c15UL) >> 48) & (SEEN_SIZE - 1); }
 
-/* What must be taken out of the page; false: too much, or no whole instruction. */
-static bool find_patches(const u8 *page, struct patches *list)
+void native_seen(const struct insn *in, u64 gpa)
+{
+	u64 at = gpa + in->off_opcode - 1;
+
+	if (in->map != 1 || in->vex || !n_pages || at >> PAGE_SHIFT != gpa >> PAGE_SHIFT ||
+	    !(code_gives_rights(in->bytes + in->off_opcode - 1) || differs(in->bytes + in->off_opcode - 1)))
+		return;
+	cache->seen[seen_slot(at)] = at + 1;
+	if (at >> PAGE_SHIFT < n_pages && pages[at >> PAGE_SHIFT].state == PAGE_LEARNING)
+		pages[at >> PAGE_SHIFT].state = PAGE_UNKNOWN;
+}
+
+#define PATCHES_MAX 64
+struct patches { unsigned n, likely, grave; u16 at[PATCHES_MAX]; };
+
+/* XSAVE and its kind: of another XCR0 they store more than the guest has room for. */
+static bool saves_state(const u8 *p) { return p[2] < 0xc0 && (p[1] == 0xae || p[1] == 0xc7); }
+
+/* What must be taken out of the page, and what is likely to be found yet. False: it cannot run. */
+static bool find_patches(const u8 *page, u64 gpa, struct patches *list)
 {
 	u8 buf[8];
 
-	list->n = 0;
+	list->n = list->likely = list->grave = 0;
 	for (unsigned i = 0; i < PAGE_SIZE; i++) {
+		enum verdict verdict;
 		const u8 *p;
 		bool rights;
 
@@ -134,14 +223,17 @@ static bool find_patches(const u8 *page, struct patches *list)
 		rights = code_gives_rights(p);
 		if (!rights && !differs(p))
 			continue;
-		if (!is_opcode(page, i)) {
-			if (rights)
+		verdict = cache->seen[seen_slot(gpa + i)] == gpa + i + 1 ? IS_SURE : judge(page, i);
+		if (verdict == IS_SURE) {
+			if (list->n == PATCHES_MAX || i == PAGE_SIZE - 1)
 				return false;
-			continue;
-		}
-		if (list->n == PATCHES_MAX || i == PAGE_SIZE - 1)
+			list->at[list->n++] = i;
+		} else if (verdict == IS_LIKELY) {
+			list->likely++;
+			list->grave += rights || saves_state(p);
+		} else if (rights) {
 			return false;
-		list->at[list->n++] = i;
+		}
 	}
 	return edges_safe(page);
 }
@@ -150,20 +242,23 @@ static bool find_patches(const u8 *page, struct patches *list)
 static u16 make_copy(const u8 *page, const struct patches *list)
 {
 	struct patch_pool *pool = &cache->patched;
-	u8 *copy;
+	u16 i = pool->free ? pool->free : pool->used + 1;
+	u8 *copy = (u8 *)PATCH_HVA + (u64)i * PAGE_SIZE;
 
-	if (!pool->free && pool->used == PATCH_PAGES - 1)
+	if (i == PATCH_PAGES)
 		return 0;
-	u16 i = pool->free ? pool->free : ++pool->used;
-	copy = (u8 *)PATCH_HVA + (u64)i * PAGE_SIZE;
-	pool->free = pool->free ? pool->next[i] : 0;
 	memcpy(copy, page, PAGE_SIZE);
 	for (unsigned k = 0; k < list->n; k++) {
 		copy[list->at[k]] = 0x0f;
 		copy[list->at[k] + 1] = 0x0b;
 	}
 	for (unsigned k = 0; k + 3 <= PAGE_SIZE; k++)
-		sb_assert(copy[k] != 0x0f || !code_gives_rights(copy + k));
+		if (copy[k] == 0x0f && code_gives_rights(copy + k))
+			return 0;
+	if (pool->free)
+		pool->free = pool->next[i];
+	else
+		pool->used++;
 	return i;
 }
 
@@ -178,16 +273,23 @@ static void free_copy(struct native_page *p)
 	p->copy = 0;
 }
 
-static void look_at(struct vcpu *v, struct native_page *p, const u8 *page)
+/* settle: what has not been seen by now is taken for something else, or if it does happen it
+ * shows the host's CPUID or the like. */
+static void look_at(struct vcpu *v, struct native_page *p, u64 page, bool settle)
 {
+	const u8 *bytes = physmem_ptr(gpa(page));
 	struct patches list;
 
 	v->counters[CTR_NATIVE_SCAN]++;
 	p->state = PAGE_REFUSED;
-	if (find_patches(page, &list) && (!list.n || (p->copy = make_copy(page, &list))))
+	if (!find_patches(bytes, page, &list)) {
+		v->counters[CTR_NATIVE_REFUSED]++;
+	} else if (list.grave || (list.likely && !settle)) {
+		p->state = PAGE_LEARNING;
+	} else if (!list.n || (p->copy = make_copy(bytes, &list))) {
 		p->state = PAGE_RUNS;
-	v->counters[CTR_NATIVE_REFUSED] += p->state == PAGE_REFUSED;
-	v->counters[CTR_NATIVE_PATCHED] += p->copy != 0;
+		v->counters[CTR_NATIVE_PATCHED] += p->copy != 0;
+	}
 }
 
 bool dbt_runs_native(gpa_t page)
@@ -201,7 +303,7 @@ void native_forget(u64 page)
 {
 	struct native_page *p = &pages[page >> PAGE_SHIFT];
 
-	if (page >> PAGE_SHIFT < n_pages && p->state == PAGE_REFUSED)
+	if (page >> PAGE_SHIFT < n_pages && p->state != PAGE_RUNS)
 		p->state = PAGE_UNKNOWN;
 }
 
@@ -215,7 +317,7 @@ enum dbt_code dbt_code_at(struct vcpu *v, gpa_t page, gpa_t *from)
 	if (p->state == PAGE_UNKNOWN) {
 		/* Traced first, so that what is read is what will run. */
 		trace_code_add(v, page);
-		look_at(v, p, physmem_ptr(gpa(page.v & PAGE_MASK)));
+		look_at(v, p, page.v & PAGE_MASK, false);
 	}
 	if (p->state != PAGE_RUNS)
 		return CODE_TRANSLATED;
@@ -232,9 +334,6 @@ bool native_map(struct vcpu *v, u64 a)
 }
 
 /* --- pages that are better translated --------------------------------------------------------- */
-/* In units that a page's `when` counts: some tenths of a second. */
-static u16 epoch_now(void) { return (u16)(__builtin_ia32_rdtsc() >> 30); }
-
 void native_written(u64 page)
 {
 	struct native_page *p = &pages[page >> PAGE_SHIFT];
@@ -270,15 +369,18 @@ static bool often(u32 *events, u32 *window)
 
 static void leave_to_translator(struct vcpu *v, u64 a)
 {
+	struct native_page *p;
 	struct walk w;
 
 	if (walk_gla(v, gla(a), ACC_EXEC, true, &w) != CPU_NEXT || !dbt_runs_native(w.gpa))
 		return;
 	v->counters[CTR_NATIVE_HOT]++;
-	pages[w.gpa.v >> PAGE_SHIFT].state = PAGE_REFUSED;
-	pages[w.gpa.v >> PAGE_SHIFT].when = epoch_now();
+	p = &pages[w.gpa.v >> PAGE_SHIFT];
+	p->state = PAGE_REFUSED;
+	p->when = epoch_now();
+	p->left += p->left < 7;
 	shadow_exec_revoke(w.gpa);
-	free_copy(&pages[w.gpa.v >> PAGE_SHIFT]);
+	free_copy(p);
 }
 
 /* What was hot need not stay so: the page that the clock finds translated code in gets another
@@ -292,10 +394,9 @@ void native_tick(struct vcpu *v)
 	    w.gpa.v >> PAGE_SHIFT >= n_pages)
 		return;
 	p = &pages[w.gpa.v >> PAGE_SHIFT];
-	if (p->state != PAGE_REFUSED || (u16)(epoch_now() - p->when) < AGAIN_AFTER)
+	if (p->state != PAGE_REFUSED || (u16)(epoch_now() - p->when) < AGAIN_AFTER << p->left)
 		return;
 	p->state = PAGE_UNKNOWN;
-	p->changes = 0;
 	cache_drop_range(gpa(w.gpa.v & PAGE_MASK), 0, PAGE_SIZE, true);
 }
 
@@ -313,6 +414,27 @@ static void heat(struct vcpu *v, u64 a)
 		leave_to_translator(v, a);
 }
 
+#define LESSONS 24
+
+/* Called often enough, a page need not wait any longer for what is not executed. */
+static bool has_learnt(struct vcpu *v)
+{
+	struct native_page *p;
+	struct walk w;
+
+	if (walk_gla(v, gla(v->rip), ACC_EXEC, true, &w) != CPU_NEXT || w.gpa.v >> PAGE_SHIFT >= n_pages)
+		return false;
+	p = &pages[w.gpa.v >> PAGE_SHIFT];
+	if (p->state != PAGE_LEARNING)
+		return false;
+	if (p->changes < LESSONS)
+		return ++p->changes;
+	look_at(v, p, w.gpa.v & PAGE_MASK, true);
+	if (p->state == PAGE_LEARNING)
+		p->state = PAGE_REFUSED;
+	return p->state == PAGE_RUNS;
+}
+
 /* A branch to a translated page. A caller is found by the return address on the stack. Code
  * that returned (its return address is still there, below the stack) is found by what
  * translated code calls next: the lookup table forgets, and the engine is asked. */
@@ -322,12 +444,15 @@ void native_left(struct vcpu *v)
 {
 	u64 stack[2];
 
+	tire(v);
+	if (has_learnt(v))
+		return;
 	if (mem_read(v, gla(v->gpr[RSP] - 8), stack, sizeof(stack), ACC_READ) != CPU_NEXT)
 		return;
 	if (stack[0] != v->rip) {
 		heat(v, stack[1]);
 	} else if (often(&hunt.events, &hunt.window)) {
-		table_flush(true);
+		table_forget_native();
 		hunt.on = true;
 	}
 }

@@ -981,6 +981,8 @@ static void translate_insns(struct tr *t, unsigned max)
 			t->next_rip = (u32)t->next_rip;
 		t->e.goff = pos;
 		t->last = b->page1 != ~0UL || b->n_insns + 1u >= max || ((t->next_rip ^ b->gva) & PAGE_MASK);
+		if (b->mode & MODE_CPL3)
+			native_seen(&t->in, t->gpa);
 		if (log_on(LOG_IN_ASM))
 			trace_in_asm(t);
 		if (t->apart) {

@@ -70,7 +70,7 @@ static void run_forbidden(void)
 	case 3: sys_munmap(0x10000, ZONE_BASE); break;
 	case 4: sys_munmap(0x10000, ~0UL - 0xffff); break;
 	case 5: sys_munmap(ZONE_END - page, page); break;
-	case 6: sys_mmap(page, page, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, VIEW_RAM_FD, 0); break;
+	case 6: sys_mmap(page, page, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_SHARED | MAP_FIXED, VIEW_RAM_FD, 0); break;
 	case 7: sys_mmap(PHYS_HVA, page, PROT_READ, MAP_SHARED | MAP_FIXED, VIEW_RAM_FD, 0); break;
 	case 8: sys_mmap(page, page, PROT_READ, MAP_SHARED, VIEW_RAM_FD, 0); break;
 	case 9: sys_mmap(page, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0); break;
@@ -401,6 +401,8 @@ static void test_keys(void)
 			want = h->key_s;
 		else if (start == HOT_SLOTS_K_HVA)
 			want = h->key_ks;
+		else if (start == HOT_SELECT_HVA)
+			want = h->key_d;
 		else if (start == HOT_TABLE_U_HVA)
 			want = h->key_t;
 		else if (start == HOT_TABLE_K_HVA)

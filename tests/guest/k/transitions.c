@@ -49,14 +49,14 @@ static void syscall_basic(void)
 	u64 after = UCODE + (u64)us_after - (u64)u_sys;
 	EQ("rcx", r.rcx, after);
 	EQ("rcx in kernel", sys_rcx, after);
-	EQ("r11", r.r11 & ~0x10000UL, 0x8d7);
+	EQ("r11", r.r11 & ~0x10000UL, 0x8d7 | user_if);
 	if (!tcg())
 		EQ("flags in kernel", sys_flags & 0xfd5 & ~0x400UL, 0x8d5); /* arithmetic kept */
 	EQ("cs", sys_cs & 0xffff, SEL_KCS);
 	EQ("ss", sys_ss & 0xffff, SEL_KDS);
 	EQ("user cs", r.cs, SEL_UCS);
 	EQ("user ss", r.ss, SEL_UDS);
-	EQ("flags back", r.rflags & 0xfd5, 0x8d5);
+	EQ("flags back", r.rflags & 0xfd5, 0x8d5 | user_if);
 	regs_init(&r);
 	r.rflags = 0xe02; /* OF, DF, IF */
 	RUN_USER(&r, u_sys);
@@ -136,7 +136,7 @@ static void iret(void)
 		regs_init(&r); EQ("rip", run(&r, k_iret_rip), 13); EQ("err", r.err, 0);
 	}
 	regs_init(&r); EQ("null ss at CPL 0", run(&r, k_iret_nullss), VEC_EXIT); EQ("ss", r.rcx, 0);
-	regs_init(&r); EQ("user", RUN_USER(&r, u_iret), VEC_EXIT); EQ("IF kept", r.rdx & 0x200, 0);
+	regs_init(&r); EQ("user", RUN_USER(&r, u_iret), VEC_EXIT); EQ("IF kept", r.rdx & 0x200, user_if);
 	EQ("other flags", r.rdx & 0x44, 0x44);
 	regs_init(&r); EQ("user to kernel", RUN_USER(&r, u_iret_k), 13); EQ("err", r.err, 0x10);
 }

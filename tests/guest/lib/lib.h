@@ -30,6 +30,7 @@ void skip(const char *why);
 void finish(u32 code) __attribute__((noreturn));
 extern u64 boot_cmdline; /* physical address; 0: none */
 u64 knob(const char *name, u64 usual); /* NAME=number of the command line */
+extern u64 user_if; /* RFLAGS.IF if the knob `if` is 1: user code runs as in operating systems */
 #define CHECK(c, ...) do { if (!(c)) fail(__VA_ARGS__); } while (0)
 #define EQ(what, got, want) do { u64 g_ = (u64)(got), w_ = (u64)(want); \
 	if (g_ != w_) fail("%s: got %lx, want %lx (line %d)", what, g_, w_, __LINE__); } while (0)

@@ -81,9 +81,12 @@ static void modes_init(void)
 	asm volatile("fninit");
 }
 
+u64 user_if;
+
 void kmain(u64 cmdline)
 {
 	boot_cmdline = cmdline;
+	user_if = knob("if", 0) << 9;
 	outb(0x3f9, 0); /* no interrupts, 115200 8n1, FIFO */
 	outb(0x3fb, 0x80);
 	outb(0x3f8, 1);
@@ -156,6 +159,7 @@ int run_user_at(struct regs *r, u64 rip)
 	r->rip = rip;
 	r->cs = SEL_UCS;
 	r->ss = SEL_UDS;
+	r->rflags |= user_if;
 	if (r->rsp == TEST_RSP)
 		r->rsp = USTACK_TOP - 0x1000;
 	return enter(r);
