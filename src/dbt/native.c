@@ -27,8 +27,9 @@
 enum { PAGE_UNKNOWN, PAGE_RUNS, PAGE_REFUSED, PAGE_LEARNING };
 struct native_page {
 	u8 state;
+	u8 specials : 1; /* some have been seen there */
 	u8 changes : 5; /* rewritten lately; while it learns, entries from native code */
-	u8 left : 3;    /* how often it was left to the translator: the longer it stays there */
+	u8 left;        /* how often it was left to the translator: the longer it stays there */
 	u16 when, copy;
 };
 
@@ -195,9 +196,22 @@ void native_seen(const struct insn *in, u64 gpa)
 	if (in->map != 1 || in->vex || !n_pages || at >> PAGE_SHIFT != gpa >> PAGE_SHIFT ||
 	    !(code_gives_rights(in->bytes + in->off_opcode - 1) || differs(in->bytes + in->off_opcode - 1)))
 		return;
+	if (at >> PAGE_SHIFT >= n_pages)
+		return;
 	cache->seen[seen_slot(at)] = at + 1;
-	if (at >> PAGE_SHIFT < n_pages && pages[at >> PAGE_SHIFT].state == PAGE_LEARNING)
+	pages[at >> PAGE_SHIFT].specials = 1;
+	if (pages[at >> PAGE_SHIFT].state == PAGE_LEARNING)
 		pages[at >> PAGE_SHIFT].state = PAGE_UNKNOWN;
+}
+
+static void forget_seen(struct native_page *p, u64 page)
+{
+	if (!p->specials)
+		return;
+	p->specials = 0;
+	for (unsigned i = 0; i < SEEN_SIZE; i++)
+		if (cache->seen[i] - 1 - page < PAGE_SIZE)
+			cache->seen[i] = 0;
 }
 
 #define PATCHES_MAX 64
@@ -334,12 +348,16 @@ bool native_map(struct vcpu *v, u64 a)
 }
 
 /* --- pages that are better translated --------------------------------------------------------- */
+
 void native_written(u64 page)
 {
 	struct native_page *p = &pages[page >> PAGE_SHIFT];
 	u16 now = epoch_now();
 
-	if (!n_pages || page >> PAGE_SHIFT >= n_pages || p->state == PAGE_UNKNOWN)
+	if (page >> PAGE_SHIFT >= n_pages)
+		return;
+	forget_seen(p, page);
+	if (p->state == PAGE_UNKNOWN)
 		return;
 	if (p->when != now)
 		p->changes = 0;

@@ -79,8 +79,14 @@ static u32 line_len;
 
 static void flush(void)
 {
-	if (line_len)
-		sys(SYS_write, 1, (u64)line, line_len, 0, 0, 0);
+	/* The alarm may interrupt it. */
+	for (u32 done = 0; done < line_len;) {
+		i64 n = (i64)sys(SYS_write, 1, (u64)line + done, line_len - done, 0, 0, 0);
+		if (n > 0)
+			done += (u32)n;
+		else if (n != -4 /* EINTR */)
+			break;
+	}
 	line_len = 0;
 }
 
