@@ -78,9 +78,14 @@ static bool is_wild(const ucontext_t *uc, const struct block *b, unsigned trap)
 	return in_zone(pc) && rights != 0;
 }
 
+static bool has_user_rights(const ucontext_t *uc)
+{
+	return ARENA->host.native && rights_of(uc) == engine.pkru[FLAVOUR_USER];
+}
+
 static bool runs_native(const ucontext_t *uc)
 {
-	return ARENA->host.native && !in_zone(GREG(uc, REG_RIP)) && rights_of(uc) == engine.pkru[FLAVOUR_USER];
+	return has_user_rights(uc) && !in_zone(GREG(uc, REG_RIP));
 }
 
 /* Flags that user code can change by POPF. */
@@ -300,6 +305,12 @@ static bool land_from_block(struct vcpu *v, ucontext_t *uc, const struct block *
 	return true;
 }
 
+/* Not in the engine yet, but on our way. */
+static bool is_landing(u64 pc)
+{
+	return pc >= (u64)engine_landing && pc < (u64)engine_landing_plain && VCPU->gate;
+}
+
 /* More steps than any way to a boundary needs; user code could make one that has no end. */
 #define STEPS_MAX 4096
 
@@ -309,10 +320,10 @@ static bool is_astray(const ucontext_t *uc, const struct block *b, const struct 
 {
 	u64 pc = GREG(uc, REG_RIP);
 
-	if (!ARENA->host.native || rights_of(uc) != engine.pkru[FLAVOUR_USER])
+	if (!has_user_rights(uc))
 		return false;
-	if (pc >= (u64)engine_landing && pc < (u64)engine_landing_plain)
-		return !VCPU->gate; /* not there yet, but on our way */
+	if (is_landing(pc))
+		return false;
 	if (engine.steps > STEPS_MAX || (in_zone(pc) && !in_cache(pc)))
 		return true;
 	return b && b->flavour != FLAVOUR_USER && m->kind != MARK_STEP;
@@ -340,11 +351,12 @@ static void seek_boundary(ucontext_t *uc)
 	}
 	if (!m) {
 		/* The exit stubs lead to the engine, the entry path to a block. */
-		set_step(uc, in_entry(pc) || (in_cache(pc) && off >= cache->enter_user));
+		set_step(uc, in_entry(pc) || (in_cache(pc) && (off >= cache->enter_user || has_user_rights(uc))));
 		return;
 	}
 	if (m->kind == MARK_EXIT) {
-		set_step(uc, false);
+		/* User code may have come to the middle of one of its instructions, to stay. */
+		set_step(uc, has_user_rights(uc));
 		return;
 	}
 	if (m->kind == MARK_TARGET && !gla_is_canonical(GREG(uc, REG_RAX)))
@@ -365,10 +377,11 @@ void fault_async(ucontext_t *uc)
 		return;
 	engine.armed = 0;
 	__atomic_store_n(&VCPU->event_pending, 1, __ATOMIC_SEQ_CST);
-	if (engine.stepping)
+	if (engine.stepping && (GREG(uc, REG_EFL) & FL_TF))
 		return;
 	engine.boundaries = 0;
-	engine.steps = 0;
+	/* None of ours clears TF: user code that is astray has come by a POPF. */
+	engine.steps = engine.stepping ? STEPS_MAX + 1 : 0;
 	seek_boundary(uc);
 }
 
@@ -380,6 +393,8 @@ void fault_step(ucontext_t *uc)
 		seek_boundary(uc);
 	else if (runs_native(uc))
 		native_trap(VCPU, uc);
+	else if (has_user_rights(uc)) /* INT3 fills what is no code of ours */
+		land_wild(VCPU, uc);
 	else
 		set_step(uc, false);
 }
@@ -474,7 +489,7 @@ void fault_host(int sig, ucontext_t *uc)
 	const struct mark *m;
 
 	v->counters[CTR_SIG_FAULT]++;
-	if (pc == (u64)engine_xrstor_insn) {
+	if (pc == (u64)engine_xrstor_insn && (!ARENA->host.native || !rights_of(uc))) {
 		GREG(uc, REG_RIP) = (u64)engine_xrstor_fixup;
 		return;
 	}
@@ -500,4 +515,13 @@ void fault_host(int sig, ucontext_t *uc)
 	} else {
 		report_host_fault(sig, uc);
 	}
+}
+
+void fault_return(const ucontext_t *uc)
+{
+	u64 pc = GREG(uc, REG_RIP);
+
+	/* System calls are allowed here and stay so: user code may only go on step by step. */
+	if (has_user_rights(uc) && !(GREG(uc, REG_EFL) & FL_TF) && !is_landing(pc))
+		panic("user code at %lx would run with system calls allowed", pc);
 }

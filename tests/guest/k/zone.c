@@ -96,7 +96,93 @@ static void mapped(void)
 	}
 }
 
+/* User code jumps there: nothing is mapped for it, so it faults, sooner or later; whatever it
+ * comes across does not make it more than user code. The registers are such as would please
+ * code that loads rights or state from them. */
+SNIP(z_jump, "lock subl $1,(%rbp); js 1f; jmp *%rsi; 1:");
+#define UAREA (UDATA + 0x10000) /* a user page that looks like saved state, all ones and zeros */
+#define CANARY 0x5ca1ab1e0ddba11UL
+static volatile u64 canary = CANARY;
+/* It may run in circles there: the clock ends that. */
+static bool clock_is_on;
+
+static void on_tick(struct regs *f)
+{
+	lapic_wr(0xb0, 0);
+	if ((f->cs & 3) == 3 && clock_is_on) {
+		f->rip = UCODE + (u64)(z_jump_end - z_jump) - 2;
+		f->rsp = USTACK_TOP - 0x1000;
+	}
+}
+
+static void clock_on(bool on)
+{
+	clock_is_on = on;
+	lapic_enable();
+	lapic_wr(0x3e0, 0xb);
+	on_vector(0x53, on_tick);
+	lapic_wr(0x320, (on ? 0x20000 : 0x10000) | 0x53);
+	lapic_wr(0x380, on ? 2000000 : 0);
+}
+
+static u32 jump_to(u64 at, u32 kind, u32 *count)
+{
+	regs_init(&r);
+	*count = 3; /* it may come back */
+	r.rsi = at;
+	r.rbp = UAREA + 0xff0;
+	r.rax = kind ? ~0UL : 0;
+	r.rdx = kind ? ~0UL : 0;
+	r.rcx = 0;
+	r.rdi = r.rbx = r.r8 = UAREA;
+	if (kind == 2)
+		r.rsp = 0x768400400000 + 0x1000;
+	return (u32)run_user_at(&r, UCODE); /* where run_user has put it */
+}
+
+static void jumps_in(u64 from, u64 to, u64 step, u32 *count)
+{
+	for (u64 at = from; at < to; at += step)
+		for (u32 kind = 0; kind < 3; kind++) {
+			u32 vec = jump_to(at, kind, count);
+
+			if (vec == 14 && last_cr2 == at && (r.err & ~0x10UL) == 4)
+				continue;
+			if ((r.cs & 3) != 3 && vec != VEC_EXIT)
+				fail("at %lx kind %u: CPL %lu after vector %u", at, kind, r.cs & 3, vec);
+		}
+}
+
+static void jump_first(void)
+{
+	regs_init(&r);
+	r.rbp = UAREA + 0xff0; /* 0: it does not jump */
+	EQ("no jump", RUN_USER(&r, z_jump), VEC_EXIT);
+}
+
+static void jumps(void)
+{
+	u64 pa = map_new(UAREA, RW | US), step = knob("stride", 1);
+	u32 *count = (u32 *)((char *)virt(pa) + 0xff0);
+
+	memset(virt(pa), 0, 4096);
+	memset(virt(pa), 0xff, 512);
+	((u64 *)virt(pa))[64] = 0x200; /* of XSAVE: PKRU is there, and allows all */
+	jump_first();
+	clock_on(true);
+	jumps_in(0x768200000000, 0x768200000c00, 1, count);
+	jumps_in(0x768000001000, 0x768000030000, 7 * step, count);
+	jumps_in(0x768000030000, 0x7680001a0000, 1021 * step, count);
+	clock_on(false);
+	EQ("canary", canary, CANARY);
+	regs_init(&r);
+	r.rsi = (u64)&canary;
+	EQ("still user code", RUN_USER(&r, z_st), 14);
+	unmap(UAREA);
+}
+
 const struct test tests[] = {
+	{ "zone.jumps", jumps },
 	{ "zone.kernel_absent", kernel_absent },
 	{ "zone.user_absent", user_absent },
 	{ "zone.mapped", mapped },
