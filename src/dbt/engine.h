@@ -24,6 +24,7 @@ struct engine {
 	bool single;             /* the next instruction runs translated and alone */
 	u64 resume_pc;           /* EXIT_ID_RESUME: host PC */
 	u64 exec_fault;          /* EXIT_ID_EXEC: the address that cannot be executed */
+	bool soft_once;          /* the next instruction shall be soft, for this time (adaptive=off) */
 	bool stepping;           /* TF is set in the host context, see fault.c */
 	unsigned steps;          /* taken since the last asynchronous signal */
 	unsigned boundaries;     /* instruction boundaries seen since stepping began */

@@ -18,9 +18,12 @@
 #include "internal.h"
 #include "shadowbox/sys.h"
 #include <errno.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 
 #define RAM_FD 3 /* in every view: the memfd of guest RAM; offset = gpa */
+#define UFFD 5   /* and, with policy.uffd, its userfaultfd */
 #define LOW_NODES 98304u
 #define HIGH_NODES 32768u
 #define SLOT_SHIFT 39
@@ -206,6 +209,46 @@ static void host_protect(u64 hva, u64 len)
 		host_unmap(hva, hva + len); /* a hole, or no VMA left */
 }
 
+/* Traces in large mappings. userfaultfd takes the right to write from single pages, which
+ * mprotect can do only by splitting the mapping. Where that fails, as in a piece that was
+ * mapped later and is not registered, the page is unmapped instead. */
+static void uffd_register(u64 hva, u64 len)
+{
+	struct uffdio_register r = { .range = { hva, len }, .mode = UFFDIO_REGISTER_MODE_WP };
+
+	count(VCPU, CTR_HOST_WP);
+	sys_ioctl(UFFD, UFFDIO_REGISTER, &r);
+}
+
+static bool uffd_protect(u64 hva, u64 len, bool on)
+{
+	struct uffdio_writeprotect w = { .range = { hva, len }, .mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0 };
+
+	count(VCPU, CTR_HOST_WP);
+	return sys_ioctl(UFFD, UFFDIO_WRITEPROTECT, &w) == 0;
+}
+
+/* Takes the right to write from a part of a large mapping. */
+static void piece_protect(struct map_dir *d, u64 hva, u64 len)
+{
+	if (ARENA->policy.uffd) {
+		if (!uffd_protect(hva, len, true))
+			host_unmap(hva, hva + len);
+		return;
+	}
+	host_protect(hva, len);
+	d->vmas += 2;
+}
+
+/* Gives it back. */
+static bool piece_release(u64 hva)
+{
+	if (ARENA->policy.uffd)
+		return uffd_protect(hva, PAGE_SIZE, false);
+	count(VCPU, CTR_HOST_PROTECT);
+	return sys_mprotect(hva, PAGE_SIZE, PROT_READ | PROT_WRITE) == 0;
+}
+
 /* --- dropping ---------------------------------------------------------------------- */
 
 struct take {
@@ -368,9 +411,18 @@ void map_flush(enum half h)
 
 /* --- mapping ----------------------------------------------------------------------- */
 
+/* Some of what the host allows is left for what is not counted exactly. */
+static u32 map_limit(void)
+{
+	u32 host = ARENA->host.max_map_count ? ARENA->host.max_map_count / 4 * 3 : 49000;
+	u32 asked = ARENA->policy.map_max;
+
+	return asked && asked < host ? asked : host;
+}
+
 static void make_room(struct map_dir *d, u32 nodes)
 {
-	u32 limit = ARENA->host.max_map_count ? ARENA->host.max_map_count / 4 * 3 : 49000;
+	u32 limit = map_limit();
 
 	if (d->max - d->fresh + d->n_free < nodes) {
 		count(VCPU, CTR_VIEW_FLUSH);
@@ -520,10 +572,7 @@ bool map_present(u64 a, u64 pa, bool writable)
 /* One page of a large mapping: it is missing, was traced, or something lies over it. */
 static bool map_piece(struct map_dir *d, u64 hva, u64 pa, bool writable, u8 key)
 {
-	if (writable)
-		count(VCPU, CTR_HOST_PROTECT);
-	if (writable && covers(d, hva) == 1 && !covers(other_dir(d), hva) &&
-	    sys_mprotect(hva, PAGE_SIZE, PROT_READ | PROT_WRITE) == 0) {
+	if (writable && covers(d, hva) == 1 && !covers(other_dir(d), hva) && piece_release(hva)) {
 		set_writable(pa, PAGE_SIZE, true);
 		return true;
 	}
@@ -548,9 +597,8 @@ static void protect_traced(struct map_dir *d, u64 hva, u64 pa, u64 len)
 
 		while (stop < end && page_flags_of(stop))
 			stop += PAGE_SIZE;
-		host_protect(hva + (at - pa), stop - at);
+		piece_protect(d, hva + (at - pa), stop - at);
 		set_writable(at, stop - at, false);
-		d->vmas += 2;
 		at = trace_next(stop, end);
 	}
 }
@@ -580,6 +628,8 @@ bool map_large(u64 a, u64 pa, unsigned order, bool writable, u8 key)
 	mark_slot(d, hva);
 	d->vmas++;
 	if (writable) {
+		if (ARENA->policy.uffd)
+			uffd_register(start, end - start);
 		set_writable(pa_base + (start - base), end - start, true);
 		protect_traced(d, start, pa_base + (start - base), end - start);
 	}
@@ -605,10 +655,11 @@ void map_protect(u32 pfn)
 
 				if (n->order != order || n->pfn != first || !n->writable)
 					continue;
-				if (order == ORDER_4K)
-					n->writable = false;
-				else
-					d->vmas += 2;
+				if (order != ORDER_4K) {
+					piece_protect(d, hva, PAGE_SIZE);
+					continue;
+				}
+				n->writable = false;
 				host_protect(hva, PAGE_SIZE);
 			}
 		}
