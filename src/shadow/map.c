@@ -271,10 +271,18 @@ static void take_node(struct map_dir *d, struct map_node *n, struct take *t)
 		host_unmap(start, end);
 }
 
+/* taken of the nodes that there were before are gone, and so, most likely, is their share
+ * of the mappings. */
+static void vmas_less(struct map_dir *d, u32 before, u32 taken)
+{
+	if (taken)
+		d->vmas -= (u64)d->vmas * taken / before;
+}
+
 /* Removes the nodes of up to max_order that overlap [start, end). */
 static void dir_take(struct map_dir *d, u64 start, u64 end, unsigned max_order, struct take *t)
 {
-	u32 before = dir_nodes(d), taken = t->n;
+	u32 before = dir_nodes(d), first = t->n;
 
 	for (unsigned order = 0; order <= max_order; order++) {
 		u64 size = order_size(order), hva = start & ~(size - 1);
@@ -294,9 +302,7 @@ static void dir_take(struct map_dir *d, u64 start, u64 end, unsigned max_order, 
 				take_node(d, n, t);
 		}
 	}
-	taken = t->n - taken;
-	if (taken && before)
-		d->vmas -= (u64)d->vmas * taken / before;
+	vmas_less(d, before, t->n - first);
 }
 
 void map_drop(u64 start, u64 len)
@@ -336,6 +342,7 @@ void map_revalidate(struct vcpu *v, u64 start, u64 len)
 {
 	struct map_dir *d = &view_self->dir[HALF_LOW];
 	struct run gone = { 0, 0 }, read = { 0, 0 };
+	u32 before = dir_nodes(d);
 	u64 end = start + len;
 
 	if (len > order_size(ORDER_2M) || d->count[ORDER_2M] || d->count[ORDER_1G]) {
@@ -361,6 +368,7 @@ void map_revalidate(struct vcpu *v, u64 start, u64 len)
 		unmap_run(gone.lo, gone.hi - gone.lo);
 	if (read.hi > read.lo)
 		host_protect(read.lo, read.hi - read.lo);
+	vmas_less(d, before, before - dir_nodes(d));
 }
 
 /* Slots that only this half uses go in one piece, the others node by node. */
