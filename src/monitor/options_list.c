@@ -73,7 +73,8 @@ static enum parse_result accel_help(void)
 	for (size_t i = 0; i < ARRAY_LEN(accel_switches); i++)
 		printf("  %s=on|off - %s (default: %s)\n", accel_switches[i].name, accel_switches[i].help,
 		       accel_switches[i].negated ? "on" : "off");
-	puts("  trace=mprotect|uffd - how large mappings are protected page by page (default: mprotect)\n"
+	puts("  trace=mprotect|uffd - how large mappings are protected page by page\n"
+	     "    (default: uffd, where the host can)\n"
 	     "  views=many|one|N - one view for each guest address space, at most N of them, or one for all\n"
 	     "    (default: many)\n"
 	     "  maps=N - most host mappings of a view\n"

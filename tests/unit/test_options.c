@@ -79,7 +79,7 @@ static void test_defaults(void **state)
 	assert_int_equal(o.cpus, 1);
 	assert_false(o.no_reboot);
 	assert_false(o.debug_exit);
-	assert_true(o.policy.block_max > 0);
+	assert_true(o.policy.block_max > 0 && o.policy.uffd);
 	assert_int_equal(o.log_mask, 0);
 }
 

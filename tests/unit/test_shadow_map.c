@@ -262,7 +262,7 @@ static void bulk_write_to_table(void **state)
 	*e = 0x300000 | E_USER;
 	pt = gpa_of(e) & PAGE_MASK;
 	reads(v, UA, FLAVOUR_USER);
-	assert_int_equal(writes(v, KA + pt, FLAVOUR_KHIGH), FILL_SOFT);
+	assert_int_equal(writes(v, KA + pt, FLAVOUR_KHIGH), FILL_TRACED);
 	trace_bulk_write(v, gpa(pt), PAGE_SIZE);
 	memset(physmem_ptr(gpa(pt)), 0, PAGE_SIZE);
 	assert_false(trace_is_traced(gpa(pt)));
@@ -290,9 +290,9 @@ static void code_trace(void **state)
 	/* The instruction that writes lies in the page itself, perhaps through an alias. */
 	guest_map(v->cr3, UA + 0x7000, 0x300000, 1, E_USER);
 	v->rip = UA + 0x7123;
-	assert_int_equal(writes(v, UA, FLAVOUR_USER), FILL_SOFT);
+	assert_int_equal(writes(v, UA, FLAVOUR_USER), FILL_TRACED);
 	v->rip = UA + 0x7000 - 3;
-	assert_int_equal(writes(v, UA, FLAVOUR_USER), FILL_SOFT);
+	assert_int_equal(writes(v, UA, FLAVOUR_USER), FILL_TRACED);
 	assert_int_equal(v->counters[CTR_FILL_TRACE], 2);
 	v->rip = UA + 0x9000;
 	assert_int_equal(writes(v, UA, FLAVOUR_USER), FILL_DONE);
@@ -350,7 +350,7 @@ static void large_page_with_tables_inside(void **state)
 		assert_true(host_mapped(base + 0x1ff000, true));
 		assert_false(host_mapped(base + pt, true));
 		assert_true(host_mapped(base + pt, false));
-		assert_int_equal(writes(v, base + pt, FLAVOUR_KHIGH), FILL_SOFT);
+		assert_int_equal(writes(v, base + pt, FLAVOUR_KHIGH), FILL_TRACED);
 		/* One more becomes traced, one goes. */
 		guest_map(v->cr3, UA + BIT(21), 0x301000, 1, E_USER);
 		reads(v, UA + BIT(21), FLAVOUR_USER);
@@ -418,7 +418,7 @@ static void recursive_tables(void **state)
 	reads(v, UA, FLAVOUR_USER);
 	assert_int_equal(guest_access(v, pte_va, false, FLAVOUR_KLOW, &val), FILL_DONE);
 	assert_true(val == *e);
-	assert_int_equal(guest_access(v, pte_va, true, FLAVOUR_KLOW, NULL), FILL_SOFT);
+	assert_int_equal(guest_access(v, pte_va, true, FLAVOUR_KLOW, NULL), FILL_TRACED);
 	assert_int_equal(mem_write64(v, pte_va, 0x310000 | E_USER, 0), CPU_NEXT);
 	mmu_invlpg(v, gla(UA));
 	assert_true(reads(v, UA, FLAVOUR_USER) == stamp_of(0x310000));
@@ -696,5 +696,9 @@ int main(void)
 		cmocka_unit_test(one_view), cmocka_unit_test(second_view), cmocka_unit_test(no_keys),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+
+	if (uffd_setup())
+		failed += cmocka_run_group_tests_name("with userfaultfd", tests, NULL, NULL);
+	return failed;
 }
