@@ -25,6 +25,10 @@ struct check {
 	u8 kind, arg;
 	u64 mask, value;
 };
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
 #define IS(arg, value) { CHECK_MASKED, arg, ~0UL, value }
 #define WITHIN(arg, bits) { CHECK_MASKED, arg, ~(u64)(bits), 0 }
 #define IS_BUT_FOR(arg, bits, value) { CHECK_MASKED, arg, ~(u64)(bits), value }
@@ -54,6 +58,8 @@ static const struct rule rules[] = {
 	{ SYS_arch_prctl, "GS.base where FSGSBASE is missing", { IS(0, 0x1001) } },
 	{ SYS_mmap, "keep others out of a range",
 	  { OUTSIDE(0), IS(2, PROT_NONE), IS(3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE) } },
+	{ SYS_madvise, "fill: pages to read", { OUTSIDE(0), IS(2, MADV_POPULATE_READ) } },
+	{ SYS_madvise, "fill: pages to write", { OUTSIDE(0), IS(2, MADV_POPULATE_WRITE) } },
 	{ SYS_madvise, "drop pages but keep the mapping", { OUTSIDE(0), IS(2, MADV_DONTNEED) } },
 	{ SYS_clock_gettime, "time where the TSC is not invariant", {} },
 	{ SYS_clock_nanosleep, "wait for room in the log ring", {} },

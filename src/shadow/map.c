@@ -21,6 +21,10 @@
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
 
 #define RAM_FD 3 /* in every view: the memfd of guest RAM; offset = gpa */
 #define UFFD 5   /* and, with policy.uffd, its userfaultfd */
@@ -164,9 +168,10 @@ static void host_unmap(u64 start, u64 end)
 
 static int data_prot(bool writable) { return PROT_READ | (writable ? PROT_WRITE : 0); }
 
+/* A new mapping has key 0; it is given another before it has pages, which costs less. */
 static bool host_map(u64 hva, u64 len, u64 pa, int prot, u8 key, bool populate)
 {
-	int flags = MAP_SHARED | MAP_FIXED | (populate ? MAP_POPULATE : 0);
+	int flags = MAP_SHARED | MAP_FIXED | (populate && !key ? MAP_POPULATE : 0);
 	long r = (long)sys_mmap(hva, len, prot, flags, RAM_FD, pa);
 
 	count(VCPU, CTR_HOST_MAP);
@@ -177,12 +182,15 @@ static bool host_map(u64 hva, u64 len, u64 pa, int prot, u8 key, bool populate)
 	}
 	if (r < 0 && r >= -4095)
 		return false;
-	if (key)
-		count(VCPU, CTR_HOST_PROTECT);
-	if (key && sys_pkey_mprotect(hva, len, prot, key) < 0) {
+	if (!key)
+		return true;
+	count(VCPU, CTR_HOST_PROTECT);
+	if (sys_pkey_mprotect(hva, len, prot, key) < 0) {
 		host_unmap(hva, hva + len);
 		return false;
 	}
+	if (populate) /* refused before Linux 5.14: then the access itself does it */
+		sys_madvise(hva, len, (prot & PROT_WRITE) ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
 	return true;
 }
 
