@@ -107,6 +107,7 @@ struct map_node {
 	bool writable; /* some of it may be */
 	bool exec;     /* guest code runs there as it is */
 	bool copy;     /* ... in a patched copy of the page, which cannot be read */
+	bool uffd;     /* 4 KiB: the host's mapping is writable, userfaultfd decides */
 	u8 key;
 };
 struct map_dir {

@@ -111,7 +111,7 @@ static void dir_put(struct map_dir *d, unsigned order, u64 hva, u32 pfn, bool wr
 		gpa_unlink(d, n);
 		n->pfn = pfn;
 		n->writable = writable;
-		n->exec = n->copy = false;
+		n->exec = n->copy = n->uffd = false;
 		n->key = key;
 		gpa_link(d, n);
 		return;
@@ -217,6 +217,12 @@ static void host_protect(u64 hva, u64 len)
 		host_unmap(hva, hva + len); /* a hole, or no VMA left */
 }
 
+static bool host_release(u64 hva)
+{
+	count(VCPU, CTR_HOST_PROTECT);
+	return sys_mprotect(hva, PAGE_SIZE, PROT_READ | PROT_WRITE) == 0;
+}
+
 /* Traces in large mappings. userfaultfd takes the right to write from single pages, which
  * mprotect can do only by splitting the mapping. Where that fails, as in a piece that was
  * mapped later and is not registered, the page is unmapped instead. */
@@ -236,12 +242,17 @@ static bool uffd_protect(u64 hva, u64 len, bool on)
 	return sys_ioctl(UFFD, UFFDIO_WRITEPROTECT, &w) == 0;
 }
 
+static void uffd_take(u64 hva, u64 len)
+{
+	if (!uffd_protect(hva, len, true))
+		host_unmap(hva, hva + len);
+}
+
 /* Takes the right to write from a part of a large mapping. */
 static void piece_protect(struct map_dir *d, u64 hva, u64 len)
 {
 	if (ARENA->policy.uffd) {
-		if (!uffd_protect(hva, len, true))
-			host_unmap(hva, hva + len);
+		uffd_take(hva, len);
 		return;
 	}
 	host_protect(hva, len);
@@ -253,8 +264,7 @@ static bool piece_release(u64 hva)
 {
 	if (ARENA->policy.uffd)
 		return uffd_protect(hva, PAGE_SIZE, false);
-	count(VCPU, CTR_HOST_PROTECT);
-	return sys_mprotect(hva, PAGE_SIZE, PROT_READ | PROT_WRITE) == 0;
+	return host_release(hva);
 }
 
 /* --- dropping ---------------------------------------------------------------------- */
@@ -346,10 +356,32 @@ static void run_add(struct run *r, u64 hva, void (*apply)(u64 start, u64 len))
 
 static void unmap_run(u64 start, u64 len) { host_unmap(start, start + len); }
 
+static void uffd_begin(u64 start, u64 len)
+{
+	uffd_register(start, len);
+	uffd_take(start, len);
+}
+
+enum { RUN_GONE, RUN_PROTECT, RUN_UFFD_NEW, RUN_UFFD, RUN_COUNT };
+static void (*const run_apply[RUN_COUNT])(u64 start, u64 len) = {
+	unmap_run, host_protect, uffd_begin, uffd_take,
+};
+
+/* A small page loses the right to write. One that lost it once is likely to get it again
+ * and lose it again: userfaultfd does that at half of mprotect's cost. */
+static unsigned lower_page(struct map_node *n)
+{
+	unsigned run = !ARENA->policy.uffd ? RUN_PROTECT : n->uffd ? RUN_UFFD : RUN_UFFD_NEW;
+
+	n->writable = false;
+	n->uffd = ARENA->policy.uffd;
+	return run;
+}
+
 void map_revalidate(struct vcpu *v, u64 start, u64 len)
 {
 	struct map_dir *d = &view_self->dir[HALF_LOW];
-	struct run gone = { 0, 0 }, read = { 0, 0 };
+	struct run run[RUN_COUNT] = { 0 };
 	u32 before = dir_nodes(d);
 	u64 end = start + len;
 
@@ -366,16 +398,15 @@ void map_revalidate(struct vcpu *v, u64 start, u64 len)
 		now = fill_rights(v, hva, n->pfn, n->key, n->exec);
 		if (now == RIGHTS_NONE) {
 			dir_remove(d, n);
-			run_add(&gone, hva, unmap_run);
+			run_add(&run[RUN_GONE], hva, unmap_run);
 		} else if (now == RIGHTS_READ && n->writable) {
-			n->writable = false;
-			run_add(&read, hva, host_protect);
+			unsigned i = lower_page(n);
+			run_add(&run[i], hva, run_apply[i]);
 		}
 	}
-	if (gone.hi > gone.lo)
-		unmap_run(gone.lo, gone.hi - gone.lo);
-	if (read.hi > read.lo)
-		host_protect(read.lo, read.hi - read.lo);
+	for (unsigned i = 0; i < RUN_COUNT; i++)
+		if (run[i].hi > run[i].lo)
+			run_apply[i](run[i].lo, run[i].hi - run[i].lo);
 	vmas_less(d, before, before - dir_nodes(d));
 }
 
@@ -478,8 +509,7 @@ static bool raise_page(struct map_dir *d, u64 hva, u64 pa, u8 key)
 	if (!n || n->pfn != pa >> PAGE_SHIFT || n->key != key || n->writable || covers(d, hva) != 1 ||
 	    covers(other_dir(d), hva))
 		return false;
-	count(VCPU, CTR_HOST_PROTECT);
-	if (sys_mprotect(hva, PAGE_SIZE, PROT_READ | PROT_WRITE) < 0)
+	if (n->uffd ? !uffd_protect(hva, PAGE_SIZE, false) : !host_release(hva))
 		return false;
 	n->writable = true;
 	n->exec = n->copy = false;
@@ -676,7 +706,10 @@ void map_protect(u32 pfn)
 					continue;
 				}
 				n->writable = false;
-				host_protect(hva, PAGE_SIZE);
+				if (n->uffd)
+					uffd_take(hva, PAGE_SIZE);
+				else
+					host_protect(hva, PAGE_SIZE);
 			}
 		}
 }
