@@ -170,6 +170,7 @@ static void native_page_fault(struct vcpu *v, ucontext_t *uc)
 		land(uc, EXIT_ID_FAULT);
 		break;
 	case FILL_SOFT:
+	case FILL_TRACED:
 		land(uc, EXIT_ID_SINGLE);
 		break;
 	}
