@@ -506,7 +506,7 @@ static bool raise_page(struct map_dir *d, u64 hva, u64 pa, u8 key)
 {
 	struct map_node *n = dir_find(d, ORDER_4K, hva);
 
-	if (!n || n->pfn != pa >> PAGE_SHIFT || n->key != key || n->writable || covers(d, hva) != 1 ||
+	if (!n || n->copy || n->pfn != pa >> PAGE_SHIFT || n->key != key || n->writable || covers(d, hva) != 1 ||
 	    covers(other_dir(d), hva))
 		return false;
 	if (n->uffd ? !uffd_protect(hva, PAGE_SIZE, false) : !host_release(hva))
