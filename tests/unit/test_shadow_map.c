@@ -497,6 +497,96 @@ static void directory_overflow(void **state)
 	assert_false(host_mapped(UA, false));
 }
 
+/* n pages of user memory, no two of which can share a mapping. */
+static u64 scattered(u64 i) { return 0x300000 + i * 37 % 400 * PAGE_SIZE; }
+
+static void map_scattered(struct vcpu *v, u64 n)
+{
+	for (u64 i = 0; i < n; i++)
+		guest_map(v->cr3, UA + 2 * i * PAGE_SIZE, scattered(i), 1, E_USER | PTE_D);
+}
+
+static void check_scattered(struct vcpu *v, u64 n)
+{
+	for (u64 i = 0; i < n; i++)
+		assert_true(reads(v, UA + 2 * i * PAGE_SIZE, FLAVOUR_USER) == stamp_of(scattered(i)));
+}
+
+static void cap_on_mappings(void **state)
+{
+	struct vcpu *v = machine_setup();
+	unsigned mapped = 0;
+
+	(void)state;
+	ARENA->policy.map_max = 100;
+	map_scattered(v, 250);
+	check_scattered(v, 250);
+	assert_true(v->counters[CTR_VIEW_FLUSH] >= 2);
+	for (u64 i = 0; i < 250; i++)
+		mapped += host_mapped(UA + 2 * i * PAGE_SIZE, false);
+	assert_true(mapped > 0 && mapped <= 101);
+	/* What revalidation drops does not count any more. */
+	map_flush(HALF_LOW);
+	check_scattered(v, 90);
+	for (u64 i = 0; i < 90; i++)
+		guest_write_pte(v, guest_entry(v->cr3, UA + 2 * i * PAGE_SIZE, 1), 0);
+	mmu_cr3_written(v);
+	assert_int_equal(view_self->dir[HALF_LOW].vmas, 0);
+}
+
+#define FILLERS (ZONE_BASE + BIT(38)) /* nothing of ours is there */
+
+static unsigned read_max_map_count(void)
+{
+	FILE *f = fopen("/proc/sys/vm/max_map_count", "r");
+	unsigned n = 0;
+
+	if (f && fscanf(f, "%u", &n) != 1)
+		n = 0;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+/* Takes all mappings that the host allows. */
+static u64 fill_up(unsigned most)
+{
+	for (u64 i = 0; i < most; i++)
+		if (mmap((void *)(FILLERS + 2 * i * PAGE_SIZE), PAGE_SIZE, PROT_NONE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
+			return i;
+	return 0;
+}
+
+/* The host refuses one more mapping, whatever was counted: views let go of what they have. */
+static void host_out_of_mappings(void **state)
+{
+	struct vcpu *v = machine_setup();
+	unsigned most = read_max_map_count();
+	u64 n;
+
+	(void)state;
+	if (!most || most > 200000)
+		skip();
+	map_scattered(v, 150);
+	guest_map(v->cr3, KA, 0, 2, E_KERNEL);
+	check_scattered(v, 50);
+	assert_int_equal(writes(v, KA + 0x110000, FLAVOUR_KHIGH), FILL_DONE);
+	n = fill_up(most);
+	assert_true(n);
+	check_scattered(v, 150);
+	/* Splitting the large page for a trace: not possible either. */
+	guest_map(v->cr3, UA + BIT(30), scattered(7), 1, E_USER);
+	reads(v, UA + BIT(30), FLAVOUR_USER);
+	for (unsigned level = 1; level <= 3; level++)
+		assert_false(host_mapped(KA + (gpa_of(guest_entry(v->cr3, UA + BIT(30), level)) & PAGE_MASK), true));
+	guest_write_pte(v, guest_entry(v->cr3, UA, 1), 0);
+	mmu_invlpg(v, gla(UA));
+	assert_false(host_mapped(UA, false));
+	munmap((void *)FILLERS, 2 * n * PAGE_SIZE);
+	assert_int_equal(shadow_fill(v, UA, false, FLAVOUR_USER), FILL_FAULT);
+}
+
 static void queue_overflow(void **state)
 {
 	struct vcpu *v = machine_setup();
@@ -691,6 +781,7 @@ int main(void)
 		cmocka_unit_test(large_page_clipped), cmocka_unit_test(aliases),
 		cmocka_unit_test(recursive_tables), cmocka_unit_test(fill_ahead_of_fault),
 		cmocka_unit_test(mode_change_voids_all), cmocka_unit_test(register_overflow),
+		cmocka_unit_test(cap_on_mappings), cmocka_unit_test(host_out_of_mappings),
 		cmocka_unit_test(directory_overflow), cmocka_unit_test(queue_overflow),
 		cmocka_unit_test(choice_of_views), cmocka_unit_test(root_becomes_data),
 		cmocka_unit_test(one_view), cmocka_unit_test(second_view), cmocka_unit_test(no_keys),
