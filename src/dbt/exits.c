@@ -131,8 +131,10 @@ static bool soft_exchange(struct vcpu *v, const struct insn *in, gla_t ea, int *
 		return true;
 	if (ref.kind != SOFT_TRACED)
 		return false;
+	trace_write_begin(&engine.tw, ref.gpa, in->opsize);
 	memcpy(&old, ref.ptr, in->opsize);
-	*rc = mem_write(v, ea, &v->gpr[in->reg], in->opsize, ACC_WRITE);
+	memcpy(ref.ptr, &v->gpr[in->reg], in->opsize);
+	trace_write_end(v, &engine.tw);
 	v->gpr[in->reg] = old;
 	return true;
 }

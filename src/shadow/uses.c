@@ -228,12 +228,14 @@ void uses_entry_changed(struct vcpu *v, u64 pa, u64 old, u64 new_entry)
 	const struct pt_use *use = shadow_pool->use;
 	u32 pfn = pa >> PAGE_SHIFT, i;
 	u64 ahead = ~0UL, raise = ~0UL;
+	bool children = false;
 
 	for (i = *bucket(pfn); i; i = use[i].hash_next) {
 		const struct pt_use *u = &use[i];
 
 		if (u->pfn != pfn || !is_shadowed(u, pa))
 			continue;
+		children |= u->level > 1;
 		if (entry_lost(u->level, old, new_entry))
 			inval_range(v, u->owner, use_start(u, pa), BIT(level_shift(u->level)));
 		else if (u->level == 1 && !(old & PTE_P) && use_start(u, pa) == (v->cr2 & PAGE_MASK))
@@ -241,7 +243,7 @@ void uses_entry_changed(struct vcpu *v, u64 pa, u64 old, u64 new_entry)
 		if (u->level == 1 && write_gained(old, new_entry))
 			raise = use_start(u, pa);
 	}
-	if (child_lost(old, new_entry)) {
+	if (children && child_lost(old, new_entry)) {
 again:
 		for (i = *bucket(pfn); i; i = use[i].hash_next) {
 			struct pt_use u = use[i];
