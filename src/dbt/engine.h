@@ -66,6 +66,7 @@ void native_written(u64 page); /* bytes of the page change */
 void native_seen(const struct insn *in, u64 gpa); /* user code has this instruction there */
 void native_forget(u64 page);  /* it will no longer be traced, if it does not run natively */
 bool native_allowed(const struct vcpu *v);
+bool native_after_sysret(const struct vcpu *v); /* the same of what SYSRET in line leads to */
 /* Makes the page of address a executable here if its code may run. */
 bool native_map(struct vcpu *v, u64 a);
 /* Native code has come to a page that is translated: if that happens often, the one or the
