@@ -42,6 +42,8 @@
 	X(HOST_MAP, "host calls: mmap") \
 	X(HOST_UNMAP, "host calls: munmap") \
 	X(HOST_PROTECT, "host calls: mprotect, pkey_mprotect") \
+	X(HOST_WP, "host calls: userfaultfd") \
+	X(FILL_AHEAD, "pages mapped before they faulted") \
 	X(VIEW_SWITCH, "view switches") \
 	X(VIEW_FLUSH, "views flushed") \
 	X(VIEW_RECYCLE, "views recycled") \

@@ -3,9 +3,11 @@
 #pragma once
 #include "shadowbox/vm.h"
 
-/* Descriptors of a view: guest RAM (offset = gpa), and the eventfd that wakes the monitor. */
+/* Descriptors of a view: guest RAM (offset = gpa), the eventfd that wakes the monitor, and,
+ * with trace=uffd, its userfaultfd. */
 #define VIEW_RAM_FD 3
 #define VIEW_NOTIFY_FD 4
+#define VIEW_UFFD_FD 5
 /* Signals that a view gets (34 is the first real-time signal that libc leaves free): its
  * own timer, and the monitor's "look at event_pending". */
 #define VIEW_TIMER_SIGNAL 34

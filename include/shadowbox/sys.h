@@ -66,6 +66,13 @@ static inline long sys_madvise(u64 addr, u64 len, int advice)
 	return sys_call3(SYS_madvise, addr, len, advice);
 }
 
+/* --- userfaultfd: its structures as in linux/userfaultfd.h, which needs no libc --------- */
+static inline long sys_userfaultfd(int flags) { return sys_call3(SYS_userfaultfd, (u64)(i64)flags, 0, 0); }
+static inline long sys_ioctl(int fd, u32 request, const void *arg)
+{
+	return sys_call3(SYS_ioctl, (u64)fd, request, (u64)arg);
+}
+
 /* --- waiting and time ----------------------------------------------------------- */
 struct sys_timespec { i64 sec, nsec; };
 struct sys_itimerspec { struct sys_timespec interval, value; };

@@ -32,7 +32,12 @@ struct policy {
 	bool no_fsgsbase;
 	bool no_native;  /* user code is translated, never run as it is */
 	bool no_bind;    /* leave it to the host's scheduler on which CPU each view runs */
+	bool uffd;       /* traces of large mappings by userfaultfd, if the host can */
+	bool no_adaptive;/* instructions that hit traces stay direct, and hit them again */
+	bool no_prefill; /* a fault maps one page, and nothing is mapped without one */
 	u32 block_max;   /* most guest instructions in a block */
+	u32 view_max;    /* most views, 0: VIEW_MAX */
+	u32 map_max;     /* most host mappings of a view, 0: as the host allows */
 };
 
 struct host_caps {

@@ -86,7 +86,7 @@ void cache_flush(void)
 	cache->n_blocks = 1;
 	cache->n_exits = EXIT_FIRST;
 	cache->n_insns = 1;
-	cache->n_marks = 0;
+	cache->n_marks = cache->n_global = 0;
 	/* Gates of old code must not lead into the middle of new code. */
 	if (ARENA->host.native)
 		memset((u8 *)CODE_RW_HVA + cache->code_start, 0xcc, cache->code_next - cache->code_start);
@@ -123,6 +123,8 @@ void cache_insert(u32 id)
 	list_push(&cache->hash[hash_u64(b->gva)], &b->hash_next, id);
 	list_push(&cache->gva_hash[hash_u64(b->gva >> PAGE_SHIFT)], &b->gva_next, id);
 	list_push(&cache->page0_hash[hash_u64(b->page0 >> PAGE_SHIFT)], &b->page0_next, id);
+	if (!(b->mode & MODE_CPL3) || b->gva >> 63)
+		cache->global[cache->n_global++] = id;
 	trace_code_add(VCPU, gpa(b->page0));
 	if (b->page1 != ~0UL) {
 		list_push(&cache->page1_hash[hash_u64(b->page1 >> PAGE_SHIFT)], &b->page1_next, id);
@@ -426,17 +428,18 @@ static void forget_page(u64 page, unsigned slot, bool crossing)
 }
 
 /* Kernel code stays chained across a wholesale flush as long as its page still maps
- * where it did: one walk per block that is chained or in the table. User code in the high
- * half is rare and only forgotten. */
+ * where it did. User code in the high half is rare and only forgotten. */
 static void revalidate_high(struct vcpu *v)
 {
 	u64 last_page = 1, last_gpa = ~0UL;
+	u32 kept = 0;
 	struct walk w;
 
-	for (u32 id = 1; id < cache->n_blocks; id++) {
-		struct block *b = &cache->block[id];
+	for (u32 i = 0; i < cache->n_global; i++) {
+		struct block *b = &cache->block[cache->global[i]];
 		if (b->dead)
 			continue;
+		cache->global[kept++] = cache->global[i];
 		if (b->mode & MODE_CPL3) {
 			if (b->gva >> 63)
 				forget_block_mapping(b, VIEW_MAX);
@@ -452,6 +455,7 @@ static void revalidate_high(struct vcpu *v)
 		if (b->page0 != last_gpa || b->page1 != ~0UL)
 			forget_block_mapping(b, VIEW_MAX);
 	}
+	cache->n_global = kept;
 }
 
 void dbt_unmapped(unsigned slot, gla_t start, u64 len)

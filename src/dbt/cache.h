@@ -127,7 +127,7 @@ struct patch_pool { u16 used, free, next[PATCH_PAGES]; };
 struct cache {
 	struct patch_pool patched;
 	u64 seen[SEEN_SIZE]; /* special instructions of user code: gpa + 1 (native.c) */
-	u32 n_blocks, n_exits, n_insns, n_marks;
+	u32 n_blocks, n_exits, n_insns, n_marks, n_global;
 	u32 code_next, code_start;
 	u32 n_soft;
 	u64 flushes;
@@ -143,6 +143,7 @@ struct cache {
 	u64 soft[SOFT_SIZE]; /* instructions whose operand cannot be direct: gpa + 1, class << 62 */
 	u64 soft_pages[HASH_SIZE / 64]; /* a bit for each page that may hold some, by hash */
 	struct block block[MAX_BLOCKS];
+	u32 global[MAX_BLOCKS]; /* blocks that no view has for itself; dead ones leave when it is walked */
 	struct exit_rec exit[MAX_EXITS];
 	struct insn insn[MAX_INSNS];
 	struct mark mark[MAX_MARKS];

@@ -82,7 +82,7 @@ static bool user_ready(const struct vcpu *v)
 	u8 mode = MODE_CPL3 | MODE_FAST | ((v->cr0 & (CR0_TS | CR0_EM)) ? MODE_FPU_TRAP : 0);
 
 	return cache->table_kind[true] == block_kind(FLAVOUR_USER, mode) && shadow_view_is_home(v) &&
-	       engine.slots_cr3 == v->cr3 && cache->native_now == native_allowed(v) && !v->irq_waiting && !v->nmi_pending && !v->nmi_blocked;
+	       engine.slots_cr3 == v->cr3 && cache->native_now == native_after_sysret(v) && !v->irq_waiting && !v->nmi_pending && !v->nmi_blocked;
 }
 
 static void load_kernel_slots(const struct vcpu *v, u8 flavour)

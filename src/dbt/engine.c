@@ -102,7 +102,8 @@ static bool fetch_page(struct vcpu *v, u64 rip, u64 *gpa)
 
 u32 engine_find_block(struct vcpu *v, bool single)
 {
-	u8 flavour = engine_flavour(v), mode = engine_mode(v) | (single ? MODE_STEP : 0);
+	u8 flavour = engine.soft_once ? FLAVOUR_SOFT : engine_flavour(v);
+	u8 mode = engine_mode(v) | (single ? MODE_STEP : 0);
 	u64 gpa, page1, next = (v->rip & PAGE_MASK) + PAGE_SIZE;
 	u32 id;
 
@@ -339,7 +340,12 @@ static void run_once(struct vcpu *v, struct machine *m, u64 *resume)
 			memset(slots_of(FLAVOUR_USER), 0, sizeof(struct slots));
 			engine.slots_cr3 = v->cr3;
 		}
+		if (engine.soft_once) {
+			flavour = FLAVOUR_SOFT;
+			step = true;
+		}
 		pc = find_entry(v, flavour, step);
+		engine.soft_once = false;
 		if (!pc)
 			return;
 		if (log_on(LOG_CPU))

@@ -24,6 +24,7 @@ struct engine {
 	bool single;             /* the next instruction runs translated and alone */
 	u64 resume_pc;           /* EXIT_ID_RESUME: host PC */
 	u64 exec_fault;          /* EXIT_ID_EXEC: the address that cannot be executed */
+	bool soft_once;          /* the next instruction shall be soft, for this time (adaptive=off) */
 	bool stepping;           /* TF is set in the host context, see fault.c */
 	unsigned steps;          /* taken since the last asynchronous signal */
 	unsigned boundaries;     /* instruction boundaries seen since stepping began */
@@ -65,6 +66,7 @@ void native_written(u64 page); /* bytes of the page change */
 void native_seen(const struct insn *in, u64 gpa); /* user code has this instruction there */
 void native_forget(u64 page);  /* it will no longer be traced, if it does not run natively */
 bool native_allowed(const struct vcpu *v);
+bool native_after_sysret(const struct vcpu *v); /* the same of what SYSRET in line leads to */
 /* Makes the page of address a executable here if its code may run. */
 bool native_map(struct vcpu *v, u64 a);
 /* Native code has come to a page that is translated: if that happens often, the one or the

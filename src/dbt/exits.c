@@ -117,6 +117,28 @@ static int soft_store(struct vcpu *v, const struct exit_rec *x, const struct ins
 	return CPU_JUMP;
 }
 
+/* XCHG of a page-table entry, which is how kernels take one out; false: another
+ * instruction, or nothing traced. The operand is one aligned entry, or less. */
+static bool soft_exchange(struct vcpu *v, const struct insn *in, gla_t ea, int *rc)
+{
+	struct soft_ref ref;
+	u64 old = 0;
+
+	if (in->opcode != 0x87 || in->map || in->vex || in->opsize < 4 || in->reg < 0 || ea.v % in->opsize)
+		return false;
+	*rc = soft_resolve(v, ea, in->opsize, ACC_READ | ACC_WRITE, &ref);
+	if (*rc != CPU_NEXT)
+		return true;
+	if (ref.kind != SOFT_TRACED)
+		return false;
+	trace_write_begin(&engine.tw, ref.gpa, in->opsize);
+	memcpy(&old, ref.ptr, in->opsize);
+	memcpy(ref.ptr, &v->gpr[in->reg], in->opsize);
+	trace_write_end(v, &engine.tw);
+	v->gpr[in->reg] = old;
+	return true;
+}
+
 /* CPU_NEXT: go inside at *pc; CPU_JUMP: all is done, go on at *pc. */
 static int soft_begin(struct vcpu *v, const struct exit_rec *x, const struct insn *in, u64 *pc)
 {
@@ -124,10 +146,14 @@ static int soft_begin(struct vcpu *v, const struct exit_rec *x, const struct ins
 	gla_t ea = cpu_ea(v, in);
 	void *ptr;
 	u64 val;
+	int rc;
 
 	if (stored_value(v, in, &val))
 		return soft_store(v, x, in, ea, val, pc);
-
+	if (soft_exchange(v, in, ea, &rc)) {
+		*pc = CODE_RX_HVA + x->done;
+		return rc == CPU_NEXT ? CPU_JUMP : rc;
+	}
 	ea.v += offset;
 	if (soft_pointer(v, in, ea, &ptr) != CPU_NEXT)
 		return CPU_FAULT;

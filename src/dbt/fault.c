@@ -175,6 +175,7 @@ static void native_page_fault(struct vcpu *v, ucontext_t *uc)
 		land(uc, EXIT_ID_FAULT);
 		break;
 	case FILL_SOFT:
+	case FILL_TRACED:
 		land(uc, EXIT_ID_SINGLE);
 		break;
 	}
@@ -417,10 +418,12 @@ static bool already_soft(const struct block *b, const struct mark *m)
 }
 
 static void retry_soft(struct vcpu *v, ucontext_t *uc, const struct block *b, const struct mark *m,
-		       enum soft_class c)
+		       enum soft_class c, bool once)
 {
 	if (m->flags & MARK_LOW)
 		engine.use_soft = true;
+	else if (once)
+		engine.soft_once = true;
 	else
 		soften(b, m, (m->flags & MARK_ELSE) ? SOFT_LOW : c);
 	store_state(v, uc, b, m);
@@ -444,11 +447,13 @@ static void page_fault(struct vcpu *v, ucontext_t *uc, const struct block *b, co
 	bool write = GREG(uc, REG_ERR) & PF_W;
 	u8 flavour = (m->flags & MARK_LOW) ? FLAVOUR_KLOW : b->flavour;
 	bool low = flavour == FLAVOUR_KHIGH && !((hva - engine.fold) >> 63);
+	enum fill_result r;
 
 	if ((m->flags & MARK_SOFT) || b->flavour == FLAVOUR_SOFT)
 		panic("host page fault at %lx in a soft operand (guest rip %lx)", hva, b->gva + m->goff);
 	v->rip = b->gva + m->goff;
-	switch (shadow_fill(v, hva, write, flavour)) {
+	r = shadow_fill(v, hva, write, flavour);
+	switch (r) {
 	case FILL_DONE:
 		if (flavour == FLAVOUR_USER && ARENA->host.native)
 			resume_user(v, uc, b, m);
@@ -458,7 +463,8 @@ static void page_fault(struct vcpu *v, ucontext_t *uc, const struct block *b, co
 		land(uc, EXIT_ID_FAULT);
 		return;
 	case FILL_SOFT:
-		retry_soft(v, uc, b, m, low ? SOFT_BOTH : SOFT_ALWAYS);
+	case FILL_TRACED:
+		retry_soft(v, uc, b, m, low ? SOFT_BOTH : SOFT_ALWAYS, r == FILL_TRACED && ARENA->policy.no_adaptive);
 		return;
 	}
 }
@@ -509,7 +515,7 @@ void fault_host(int sig, ucontext_t *uc)
 		page_fault(v, uc, b, m);
 	} else if ((trap == EXC_GP || trap == EXC_SS) && b->flavour == FLAVOUR_KHIGH && !already_soft(b, m)) {
 		/* A folded address that is not canonical: most likely it was low. */
-		retry_soft(v, uc, b, m, SOFT_BOTH);
+		retry_soft(v, uc, b, m, SOFT_BOTH, false);
 	} else if (trap <= EXC_XM) {
 		exception(v, uc, b, m, trap);
 	} else {

@@ -83,15 +83,28 @@ static void tire(const struct vcpu *v)
 	rest.epochs = rest.epochs ? rest.epochs < 256 ? 2 * rest.epochs : 256 : 2;
 }
 
-bool native_allowed(const struct vcpu *v)
+/* But for what user code itself has: selectors and flags. */
+static bool machine_allows(const struct vcpu *v)
 {
 	const u64 cr4 = CR4_OSFXSR | CR4_OSXSAVE;
 
-	return ARENA->host.native && !cache->native_off && v->cpl == 3 && cpu_code_size(v) == 64 && (v->efer & EFER_SCE) &&
-	       v->seg[SEG_CS].sel == HOST_USER_CS && v->seg[SEG_SS].sel == HOST_USER_SS &&
-	       v->intr_enabled && !(v->rflags & ~(u64)(FL_HOST | FL_RF | 2)) &&
+	return ARENA->host.native && !cache->native_off && (v->efer & EFER_SCE) &&
 	       !rests(v->cr3) && !(v->cr0 & (CR0_TS | CR0_EM)) && (v->cr4 & cr4) == cr4 && !(v->cr4 & CR4_TSD) && !v->tsc_offset &&
 	       v->xcr0 == (ARENA->host.xcr0 & 0xff) && shadow_zone_is_free(v);
+}
+
+bool native_allowed(const struct vcpu *v)
+{
+	return v->cpl == 3 && cpu_code_size(v) == 64 && v->seg[SEG_CS].sel == HOST_USER_CS &&
+	       v->seg[SEG_SS].sel == HOST_USER_SS && v->intr_enabled && !(v->rflags & ~(u64)(FL_HOST | FL_RF | 2)) &&
+	       machine_allows(v);
+}
+
+bool native_after_sysret(const struct vcpu *v)
+{
+	u16 sel = v->star >> 48;
+
+	return ((sel + 16) | 3) == HOST_USER_CS && ((sel + 8) | 3) == HOST_USER_SS && machine_allows(v);
 }
 
 /* --- what a page holds ----------------------------------------------------------------------- */

@@ -77,12 +77,13 @@ static bool take_signals(struct monitor *m)
 static u32 views_wanted(const struct monitor *m)
 {
 	u32 want = __atomic_load_n(&ARENA->view_wanted, __ATOMIC_SEQ_CST);
+	u32 most = m->opt.policy.view_max ? m->opt.policy.view_max : VIEW_MAX;
 
 	if (m->no_more_views || m->opt.policy.one_view)
 		return 1;
 	if (want < VIEWS_AT_START)
 		want = VIEWS_AT_START;
-	return want < VIEW_MAX ? want : VIEW_MAX;
+	return want < most ? want : most;
 }
 
 static int view_missing(const struct monitor *m)

@@ -431,7 +431,7 @@ enum options_result options_parse(int argc, char **argv, struct options *out, ch
 		.cpus = 1,
 		.append = NULL,
 		.cpu_model = "host",
-		.policy = { .block_max = BLOCK_DEFAULT },
+		.policy = { .block_max = BLOCK_DEFAULT, .uffd = true },
 	};
 	if (errlen)
 		err[0] = 0;

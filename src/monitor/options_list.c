@@ -44,6 +44,9 @@ void parse_note(struct parse *p, const char *fmt, ...)
 	p->notes_len += (size_t)snprintf(p->o->notes + p->notes_len, room, "%s\n", line);
 }
 
+/* Fewer mappings than this, and no instruction might have all its operands at once. */
+#define MAPS_LEAST 64
+
 /* --- -accel ----------------------------------------------------------------------- */
 struct accel_switch {
 	const char *name;
@@ -59,6 +62,8 @@ static const struct accel_switch accel_switches[] = {
 	SWITCH("pkeys", no_pkeys, true, "protection keys between guest user and guest kernel"),
 	SWITCH("native", no_native, true, "user code runs as it is where it can (off: all is translated)"),
 	SWITCH("bind", no_bind, true, "all views on one CPU, moved when it is busy (off: the host's choice)"),
+	SWITCH("adaptive", no_adaptive, true, "instructions that write to traced pages turn soft"),
+	SWITCH("prefill", no_prefill, true, "pages are mapped before they fault, and around those that do"),
 	SWITCH("fsgsbase", no_fsgsbase, true, "RDFSBASE and its kind (off: system calls instead)"),
 };
 
@@ -68,9 +73,42 @@ static enum parse_result accel_help(void)
 	for (size_t i = 0; i < ARRAY_LEN(accel_switches); i++)
 		printf("  %s=on|off - %s (default: %s)\n", accel_switches[i].name, accel_switches[i].help,
 		       accel_switches[i].negated ? "on" : "off");
-	puts("  views=many|one - one view for each guest address space, or one for all (default: many)\n"
+	puts("  trace=mprotect|uffd - how large mappings are protected page by page\n"
+	     "    (default: uffd, where the host can)\n"
+	     "  views=many|one|N - one view for each guest address space, at most N of them, or one for all\n"
+	     "    (default: many)\n"
+	     "  maps=N - most host mappings of a view\n"
 	     "  block=N - most guest instructions in a block");
 	return PARSE_EXIT;
+}
+
+static enum parse_result accel_views(struct parse *p, const char *value)
+{
+	u64 n = 0;
+
+	if (strcmp(value, "one") && strcmp(value, "many") && (!opt_number(value, VIEW_MAX, &n) || n < 2))
+		return parse_fail(p, "views=%s: one, many, or a number from 2 to %d", value, VIEW_MAX);
+	p->o->policy.one_view = !strcmp(value, "one");
+	p->o->policy.view_max = (u32)n;
+	return PARSE_OK;
+}
+
+static enum parse_result accel_trace(struct parse *p, const char *value)
+{
+	if (strcmp(value, "uffd") && strcmp(value, "mprotect"))
+		return parse_fail(p, "trace=%s: mprotect or uffd", value);
+	p->o->policy.uffd = !strcmp(value, "uffd");
+	return PARSE_OK;
+}
+
+static enum parse_result accel_number(struct parse *p, const struct opt_item *it, u64 min, u64 max, u32 *to)
+{
+	u64 n;
+
+	if (!opt_number(it->value, max, &n) || n < min)
+		return parse_fail(p, "%s=%s: a number from %lu to %lu", it->key, it->value, min, max);
+	*to = (u32)n;
+	return PARSE_OK;
 }
 
 static enum parse_result accel_item(struct parse *p, const struct opt_item *it)
@@ -80,7 +118,6 @@ static enum parse_result accel_item(struct parse *p, const struct opt_item *it)
 		"thread", "tb-size", "split-wx", "kernel-irqchip", "kernel_irqchip",
 		"kvm-shadow-mem", "dirty-ring-size", "notify-vmexit", "notify-window",
 	};
-	u64 n;
 
 	for (size_t i = 0; i < ARRAY_LEN(accel_switches); i++) {
 		const struct accel_switch *s = &accel_switches[i];
@@ -92,18 +129,14 @@ static enum parse_result accel_item(struct parse *p, const struct opt_item *it)
 		*(bool *)((char *)&p->o->policy + s->offset) = on != s->negated;
 		return PARSE_OK;
 	}
-	if (!strcmp(it->key, "views") && it->value) {
-		if (strcmp(it->value, "one") && strcmp(it->value, "many"))
-			return parse_fail(p, "views=%s: one or many", it->value);
-		p->o->policy.one_view = !strcmp(it->value, "one");
-		return PARSE_OK;
-	}
-	if (!strcmp(it->key, "block") && it->value) {
-		if (!opt_number(it->value, 1024, &n) || !n)
-			return parse_fail(p, "block=%s: a number from 1 to 1024", it->value);
-		p->o->policy.block_max = (u32)n;
-		return PARSE_OK;
-	}
+	if (!strcmp(it->key, "views") && it->value)
+		return accel_views(p, it->value);
+	if (!strcmp(it->key, "trace") && it->value)
+		return accel_trace(p, it->value);
+	if (!strcmp(it->key, "block") && it->value)
+		return accel_number(p, it, 1, 1024, &p->o->policy.block_max);
+	if (!strcmp(it->key, "maps") && it->value)
+		return accel_number(p, it, MAPS_LEAST, 1u << 30, &p->o->policy.map_max);
 	for (size_t i = 0; i < ARRAY_LEN(noted); i++)
 		if (!strcmp(it->key, noted[i])) {
 			parse_note(p, "accepted without effect: %s", it->key);

@@ -136,7 +136,9 @@ int sandbox_create(u64 ram_bytes, const struct policy *policy, char *err, size_t
 	ARENA->policy = *policy;
 	ARENA->fold = FOLD_DEFAULT;
 	rc = probe_host(policy, err, errlen);
+	ARENA->policy.uffd &= ARENA->host.uffd_wp;
 	s->host = ARENA->host;
+	s->uffd = ARENA->policy.uffd;
 	return rc;
 }
 

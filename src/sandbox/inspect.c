@@ -1,5 +1,5 @@
 /* Looks at a freshly started view from outside, before any guest code runs in it: that
- * its system calls are filtered, its privileges given up, its descriptors the two that
+ * its system calls are filtered, its privileges given up, its descriptors those that
  * are listed, and its address space empty but for the zone. The view is held still with
  * ptrace meanwhile; where the host refuses that, it waits for its turn anyway and only
  * the checks in /proc are made. */
@@ -59,10 +59,11 @@ static int check_descriptors(unsigned slot, pid_t pid, char *err, size_t errlen)
 		if (e->d_name[0] == '.')
 			continue;
 		int fd = atoi(e->d_name);
-		found |= fd == VIEW_RAM_FD ? 1u : fd == VIEW_NOTIFY_FD ? 2u : 4u;
+		found |= fd == VIEW_RAM_FD ? 1u : fd == VIEW_NOTIFY_FD ? 2u :
+			 fd == VIEW_UFFD_FD && sandbox.uffd ? 4u : 8u;
 	}
 	closedir(d);
-	return found == 3 ? 0 : fail(err, errlen, slot, "wrong descriptors");
+	return found == (sandbox.uffd ? 7 : 3) ? 0 : fail(err, errlen, slot, "wrong descriptors");
 }
 
 static int check_maps(unsigned slot, pid_t pid, char *err, size_t errlen)

@@ -15,6 +15,7 @@ struct sandbox {
 	/* What the arena says of these is for information: views can write it. */
 	pid_t view[VIEW_MAX]; /* 0: none */
 	struct host_caps host;
+	bool uffd;            /* views have a userfaultfd */
 };
 extern struct sandbox sandbox;
 
@@ -47,8 +48,14 @@ int probe_host(const struct policy *policy, char *err, size_t errlen) MUST_CHECK
 /* affinity.c */
 void affinity_init(const struct policy *policy);
 void affinity_view_started(unsigned slot);
-/* seccomp.c: confines the calling thread for ever. 0 or negative errno. */
-int seccomp_confine(void) MUST_CHECK;
+/* seccomp.c: confines the calling thread for ever; uffd: it has a userfaultfd. 0 or
+ * negative errno. */
+int seccomp_confine(bool uffd) MUST_CHECK;
+/* uffd.c: a userfaultfd of this process that can protect shared memory against writes, and
+ * tells of them by SIGBUS, on descriptor VIEW_UFFD_FD. Negative errno on failure. */
+int uffd_open(void) MUST_CHECK;
+/* Tries it out in a child. 0 or negative errno. */
+int uffd_probe(void) MUST_CHECK;
 /* inspect.c: looks at a started, not yet running view from outside. */
 int view_inspect(unsigned slot, pid_t pid, char *err, size_t errlen) MUST_CHECK;
 /* view.c: the confined part of a view's start; waits for the inspection and its turn. */

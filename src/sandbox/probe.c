@@ -151,7 +151,6 @@ static void log_host(const struct host_caps *h)
 	log_msg(LOG_CONFIG, "config: user code: %s\n", h->native ? "runs as it is where it can" : "translated");
 	log_msg(LOG_CONFIG, "config: invariant TSC: %s\n",
 		h->tsc_invariant ? "yes" : "no, guest time may drift");
-	log_msg(LOG_CONFIG, "config: userfaultfd write-protection: not used\n");
 	log_msg(LOG_CONFIG, "config: mappings a view may have: %u\n", h->max_map_count);
 }
 
@@ -180,6 +179,10 @@ int probe_host(const struct policy *policy, char *err, size_t errlen)
 	/* Signal frames that user code could write would be a way to other rights. */
 	h->native = !policy->no_native && !policy->all_soft && h->fsgsbase && h->key_sigstack == h->key_zone &&
 		    probe_dispatch();
+	rc = uffd_probe();
+	h->uffd_wp = rc == 0;
 	log_host(h);
+	log_msg(LOG_CONFIG, "config: userfaultfd write protection: %s%s; traces of large mappings by %s\n",
+		rc ? "no, " : "yes", rc ? strerror(-rc) : "", h->uffd_wp && policy->uffd ? "it" : "mprotect");
 	return 0;
 }

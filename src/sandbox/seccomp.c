@@ -9,7 +9,9 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
 #include <stddef.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include "internal.h"
 #include "shadowbox/sys.h"
@@ -23,6 +25,10 @@ struct check {
 	u8 kind, arg;
 	u64 mask, value;
 };
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
 #define IS(arg, value) { CHECK_MASKED, arg, ~0UL, value }
 #define WITHIN(arg, bits) { CHECK_MASKED, arg, ~(u64)(bits), 0 }
 #define IS_BUT_FOR(arg, bits, value) { CHECK_MASKED, arg, ~(u64)(bits), value }
@@ -52,12 +58,21 @@ static const struct rule rules[] = {
 	{ SYS_arch_prctl, "GS.base where FSGSBASE is missing", { IS(0, 0x1001) } },
 	{ SYS_mmap, "keep others out of a range",
 	  { OUTSIDE(0), IS(2, PROT_NONE), IS(3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE) } },
+	{ SYS_madvise, "fill: pages to read", { OUTSIDE(0), IS(2, MADV_POPULATE_READ) } },
+	{ SYS_madvise, "fill: pages to write", { OUTSIDE(0), IS(2, MADV_POPULATE_WRITE) } },
 	{ SYS_madvise, "drop pages but keep the mapping", { OUTSIDE(0), IS(2, MADV_DONTNEED) } },
 	{ SYS_clock_gettime, "time where the TSC is not invariant", {} },
 	{ SYS_clock_nanosleep, "wait for room in the log ring", {} },
 	{ SYS_sched_yield, "wait for another view", {} },
 	{ SYS_restart_syscall, "the kernel restarts a futex wait after a stop", {} },
 	{ SYS_exit_group, "end", {} },
+};
+
+/* With trace=uffd. Ranges cannot be checked here; these calls take and give back a right that
+ * only this descriptor takes, in this process alone. */
+static const struct rule uffd_rules[] = {
+	{ SYS_ioctl, "trace: protect a page", { IS(0, VIEW_UFFD_FD), IS(1, UFFDIO_WRITEPROTECT) } },
+	{ SYS_ioctl, "trace: a mapping that has pages to be protected", { IS(0, VIEW_UFFD_FD), IS(1, UFFDIO_REGISTER) } },
 };
 
 /* Not allowed, but a signal (SIGSYS) instead of the end: the host's vsyscall page is in
@@ -159,12 +174,14 @@ static void emit_rule(struct program *p, const struct rule *r)
 	resolve(p, start, TO_FAIL, p->len);
 }
 
-static void build(struct program *p)
+static void build(struct program *p, bool uffd)
 {
 	p->len = 0;
 	emit(p, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch), 0, 0);
 	emit(p, BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0);
 	emit(p, BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS, 0, 0);
+	for (size_t i = 0; uffd && i < ARRAY_LEN(uffd_rules); i++)
+		emit_rule(p, &uffd_rules[i]);
 	for (size_t i = 0; i < ARRAY_LEN(rules); i++)
 		emit_rule(p, &rules[i]);
 	emit(p, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr), 0, 0);
@@ -175,13 +192,13 @@ static void build(struct program *p)
 	emit(p, BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS, 0, 0);
 }
 
-int seccomp_confine(void)
+int seccomp_confine(bool uffd)
 {
 	struct program p;
 	struct sock_fprog prog = { 0, p.insn };
 	long rc;
 
-	build(&p);
+	build(&p, uffd);
 	if (p.len > PROGRAM_MAX)
 		return -E2BIG;
 	prog.len = (unsigned short)p.len;

@@ -338,7 +338,9 @@ static void view_setup(u64 slot)
 	setrlimit(RLIMIT_NPROC, &none);
 	require("close descriptors", sys_close(ZYGOTE_SOCK_FD));
 	require("close descriptors", sys_close(ZYGOTE_HOT_FD));
-	require("install the system call filter", seccomp_confine());
+	if (sandbox.uffd)
+		require("open a userfaultfd", uffd_open());
+	require("install the system call filter", seccomp_confine(sandbox.uffd));
 	view_run((unsigned)slot);
 }
 

@@ -83,6 +83,8 @@ static bool map_around(struct vcpu *v, u64 a, u64 pa, const struct path *p, bool
 
 	a &= PAGE_MASK;
 	pa &= PAGE_MASK;
+	if (ARENA->policy.no_prefill)
+		return map_small(a, pa, 1, writable, key);
 	while (first & 15) {
 		u64 back = (at - first + 1) * PAGE_SIZE;
 
@@ -133,7 +135,7 @@ enum fill_result shadow_fill(struct vcpu *v, u64 hva, bool write, enum flavour f
 	uses_add_path(v, t.a, &w);
 	if (write && page_flags_of(w.gpa.v) && !release_code(v, w.gpa.v)) {
 		count(v, CTR_FILL_TRACE);
-		return FILL_SOFT;
+		return FILL_TRACED;
 	}
 	if (!map_walked(v, t.a, &w, &p))
 		return FILL_SOFT;
@@ -217,6 +219,8 @@ void fill_raise(struct vcpu *v, u64 a)
 	struct walk w;
 	struct path p;
 
+	if (ARENA->policy.no_prefill)
+		return;
 	/* A range is left to the faults of those pages that are really written. */
 	view_self->raise_run = a == view_self->raised + PAGE_SIZE ? view_self->raise_run + 1 : 0;
 	view_self->raised = a;
@@ -233,13 +237,14 @@ void fill_ahead(struct vcpu *v, u64 a)
 	struct walk w;
 	struct path p;
 
-	if (gla_is_high(a) || a < HVA_MIN || a >= HVA_MAX || hva_in_zone(a) || v->cpl == 3 ||
+	if (ARENA->policy.no_prefill || gla_is_high(a) || a < HVA_MIN || a >= HVA_MAX || hva_in_zone(a) || v->cpl == 3 ||
 	    !view_can_hold(v, a, FLAVOUR_USER))
 		return;
 	if (walk_path(v, gla(a), ACC_READ, true, &w, &p) == 0 &&
 	    physmem_is_ram(&ARENA->machine.phys, w.gpa)) {
 		uses_add_path(v, a, &w);
-		map_walked(v, a, &w, &p);
+		if (map_walked(v, a, &w, &p))
+			count(v, CTR_FILL_AHEAD);
 	}
 	v->exc = saved;
 }

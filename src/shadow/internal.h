@@ -107,6 +107,7 @@ struct map_node {
 	bool writable; /* some of it may be */
 	bool exec;     /* guest code runs there as it is */
 	bool copy;     /* ... in a patched copy of the page, which cannot be read */
+	bool uffd;     /* 4 KiB: the host's mapping is writable, userfaultfd decides */
 	u8 key;
 };
 struct map_dir {
@@ -218,6 +219,11 @@ struct shadow_pool {
 	u32 *use_hash;
 	u32 use_hash_mask, use_max, use_fresh, use_free;
 	u32 use_list[VIEW_MAX + 1];
+	struct {             /* the path that was registered last, and nothing has gone since */
+		u64 a;           /* 0: none */
+		u64 table[4];
+		int owner;
+	} use_last;
 	struct soft_tlb tlb;
 	struct high_id high[VIEW_MAX + 1]; /* [OWNER_HIGH]: of the kernel lookup table */
 	struct gla_range high_log[HIGH_LOG_SIZE]; /* invalidations in the high half */

@@ -18,9 +18,16 @@
 #include "internal.h"
 #include "shadowbox/sys.h"
 #include <errno.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
 
 #define RAM_FD 3 /* in every view: the memfd of guest RAM; offset = gpa */
+#define UFFD 5   /* and, with policy.uffd, its userfaultfd */
 #define LOW_NODES 98304u
 #define HIGH_NODES 32768u
 #define SLOT_SHIFT 39
@@ -104,7 +111,7 @@ static void dir_put(struct map_dir *d, unsigned order, u64 hva, u32 pfn, bool wr
 		gpa_unlink(d, n);
 		n->pfn = pfn;
 		n->writable = writable;
-		n->exec = n->copy = false;
+		n->exec = n->copy = n->uffd = false;
 		n->key = key;
 		gpa_link(d, n);
 		return;
@@ -161,9 +168,10 @@ static void host_unmap(u64 start, u64 end)
 
 static int data_prot(bool writable) { return PROT_READ | (writable ? PROT_WRITE : 0); }
 
+/* A new mapping has key 0; it is given another before it has pages, which costs less. */
 static bool host_map(u64 hva, u64 len, u64 pa, int prot, u8 key, bool populate)
 {
-	int flags = MAP_SHARED | MAP_FIXED | (populate ? MAP_POPULATE : 0);
+	int flags = MAP_SHARED | MAP_FIXED | (populate && !key ? MAP_POPULATE : 0);
 	long r = (long)sys_mmap(hva, len, prot, flags, RAM_FD, pa);
 
 	count(VCPU, CTR_HOST_MAP);
@@ -174,12 +182,15 @@ static bool host_map(u64 hva, u64 len, u64 pa, int prot, u8 key, bool populate)
 	}
 	if (r < 0 && r >= -4095)
 		return false;
-	if (key)
-		count(VCPU, CTR_HOST_PROTECT);
-	if (key && sys_pkey_mprotect(hva, len, prot, key) < 0) {
+	if (!key)
+		return true;
+	count(VCPU, CTR_HOST_PROTECT);
+	if (sys_pkey_mprotect(hva, len, prot, key) < 0) {
 		host_unmap(hva, hva + len);
 		return false;
 	}
+	if (populate) /* refused before Linux 5.14: then the access itself does it */
+		sys_madvise(hva, len, (prot & PROT_WRITE) ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
 	return true;
 }
 
@@ -206,6 +217,56 @@ static void host_protect(u64 hva, u64 len)
 		host_unmap(hva, hva + len); /* a hole, or no VMA left */
 }
 
+static bool host_release(u64 hva)
+{
+	count(VCPU, CTR_HOST_PROTECT);
+	return sys_mprotect(hva, PAGE_SIZE, PROT_READ | PROT_WRITE) == 0;
+}
+
+/* Traces in large mappings. userfaultfd takes the right to write from single pages, which
+ * mprotect can do only by splitting the mapping. Where that fails, as in a piece that was
+ * mapped later and is not registered, the page is unmapped instead. */
+static void uffd_register(u64 hva, u64 len)
+{
+	struct uffdio_register r = { .range = { hva, len }, .mode = UFFDIO_REGISTER_MODE_WP };
+
+	count(VCPU, CTR_HOST_WP);
+	sys_ioctl(UFFD, UFFDIO_REGISTER, &r);
+}
+
+static bool uffd_protect(u64 hva, u64 len, bool on)
+{
+	struct uffdio_writeprotect w = { .range = { hva, len }, .mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0 };
+
+	count(VCPU, CTR_HOST_WP);
+	return sys_ioctl(UFFD, UFFDIO_WRITEPROTECT, &w) == 0;
+}
+
+static void uffd_take(u64 hva, u64 len)
+{
+	if (!uffd_protect(hva, len, true))
+		host_unmap(hva, hva + len);
+}
+
+/* Takes the right to write from a part of a large mapping. */
+static void piece_protect(struct map_dir *d, u64 hva, u64 len)
+{
+	if (ARENA->policy.uffd) {
+		uffd_take(hva, len);
+		return;
+	}
+	host_protect(hva, len);
+	d->vmas += 2;
+}
+
+/* Gives it back. */
+static bool piece_release(u64 hva)
+{
+	if (ARENA->policy.uffd)
+		return uffd_protect(hva, PAGE_SIZE, false);
+	return host_release(hva);
+}
+
 /* --- dropping ---------------------------------------------------------------------- */
 
 struct take {
@@ -228,10 +289,18 @@ static void take_node(struct map_dir *d, struct map_node *n, struct take *t)
 		host_unmap(start, end);
 }
 
+/* taken of the nodes that there were before are gone, and so, most likely, is their share
+ * of the mappings. */
+static void vmas_less(struct map_dir *d, u32 before, u32 taken)
+{
+	if (taken)
+		d->vmas -= (u64)d->vmas * taken / before;
+}
+
 /* Removes the nodes of up to max_order that overlap [start, end). */
 static void dir_take(struct map_dir *d, u64 start, u64 end, unsigned max_order, struct take *t)
 {
-	u32 before = dir_nodes(d), taken = t->n;
+	u32 before = dir_nodes(d), first = t->n;
 
 	for (unsigned order = 0; order <= max_order; order++) {
 		u64 size = order_size(order), hva = start & ~(size - 1);
@@ -251,9 +320,7 @@ static void dir_take(struct map_dir *d, u64 start, u64 end, unsigned max_order, 
 				take_node(d, n, t);
 		}
 	}
-	taken = t->n - taken;
-	if (taken && before)
-		d->vmas -= (u64)d->vmas * taken / before;
+	vmas_less(d, before, t->n - first);
 }
 
 void map_drop(u64 start, u64 len)
@@ -289,10 +356,33 @@ static void run_add(struct run *r, u64 hva, void (*apply)(u64 start, u64 len))
 
 static void unmap_run(u64 start, u64 len) { host_unmap(start, start + len); }
 
+static void uffd_begin(u64 start, u64 len)
+{
+	uffd_register(start, len);
+	uffd_take(start, len);
+}
+
+enum { RUN_GONE, RUN_PROTECT, RUN_UFFD_NEW, RUN_UFFD, RUN_COUNT };
+static void (*const run_apply[RUN_COUNT])(u64 start, u64 len) = {
+	unmap_run, host_protect, uffd_begin, uffd_take,
+};
+
+/* A small page loses the right to write. One that lost it once is likely to get it again
+ * and lose it again: userfaultfd does that at half of mprotect's cost. */
+static unsigned lower_page(struct map_node *n)
+{
+	unsigned run = !ARENA->policy.uffd ? RUN_PROTECT : n->uffd ? RUN_UFFD : RUN_UFFD_NEW;
+
+	n->writable = false;
+	n->uffd = ARENA->policy.uffd;
+	return run;
+}
+
 void map_revalidate(struct vcpu *v, u64 start, u64 len)
 {
 	struct map_dir *d = &view_self->dir[HALF_LOW];
-	struct run gone = { 0, 0 }, read = { 0, 0 };
+	struct run run[RUN_COUNT] = { 0 };
+	u32 before = dir_nodes(d);
 	u64 end = start + len;
 
 	if (len > order_size(ORDER_2M) || d->count[ORDER_2M] || d->count[ORDER_1G]) {
@@ -308,16 +398,16 @@ void map_revalidate(struct vcpu *v, u64 start, u64 len)
 		now = fill_rights(v, hva, n->pfn, n->key, n->exec);
 		if (now == RIGHTS_NONE) {
 			dir_remove(d, n);
-			run_add(&gone, hva, unmap_run);
+			run_add(&run[RUN_GONE], hva, unmap_run);
 		} else if (now == RIGHTS_READ && n->writable) {
-			n->writable = false;
-			run_add(&read, hva, host_protect);
+			unsigned i = lower_page(n);
+			run_add(&run[i], hva, run_apply[i]);
 		}
 	}
-	if (gone.hi > gone.lo)
-		unmap_run(gone.lo, gone.hi - gone.lo);
-	if (read.hi > read.lo)
-		host_protect(read.lo, read.hi - read.lo);
+	for (unsigned i = 0; i < RUN_COUNT; i++)
+		if (run[i].hi > run[i].lo)
+			run_apply[i](run[i].lo, run[i].hi - run[i].lo);
+	vmas_less(d, before, before - dir_nodes(d));
 }
 
 /* Slots that only this half uses go in one piece, the others node by node. */
@@ -368,9 +458,18 @@ void map_flush(enum half h)
 
 /* --- mapping ----------------------------------------------------------------------- */
 
+/* Some of what the host allows is left for what is not counted exactly. */
+static u32 map_limit(void)
+{
+	u32 host = ARENA->host.max_map_count ? ARENA->host.max_map_count / 4 * 3 : 49000;
+	u32 asked = ARENA->policy.map_max;
+
+	return asked && asked < host ? asked : host;
+}
+
 static void make_room(struct map_dir *d, u32 nodes)
 {
-	u32 limit = ARENA->host.max_map_count ? ARENA->host.max_map_count / 4 * 3 : 49000;
+	u32 limit = map_limit();
 
 	if (d->max - d->fresh + d->n_free < nodes) {
 		count(VCPU, CTR_VIEW_FLUSH);
@@ -407,11 +506,10 @@ static bool raise_page(struct map_dir *d, u64 hva, u64 pa, u8 key)
 {
 	struct map_node *n = dir_find(d, ORDER_4K, hva);
 
-	if (!n || n->pfn != pa >> PAGE_SHIFT || n->key != key || n->writable || covers(d, hva) != 1 ||
+	if (!n || n->copy || n->pfn != pa >> PAGE_SHIFT || n->key != key || n->writable || covers(d, hva) != 1 ||
 	    covers(other_dir(d), hva))
 		return false;
-	count(VCPU, CTR_HOST_PROTECT);
-	if (sys_mprotect(hva, PAGE_SIZE, PROT_READ | PROT_WRITE) < 0)
+	if (n->uffd ? !uffd_protect(hva, PAGE_SIZE, false) : !host_release(hva))
 		return false;
 	n->writable = true;
 	n->exec = n->copy = false;
@@ -520,10 +618,7 @@ bool map_present(u64 a, u64 pa, bool writable)
 /* One page of a large mapping: it is missing, was traced, or something lies over it. */
 static bool map_piece(struct map_dir *d, u64 hva, u64 pa, bool writable, u8 key)
 {
-	if (writable)
-		count(VCPU, CTR_HOST_PROTECT);
-	if (writable && covers(d, hva) == 1 && !covers(other_dir(d), hva) &&
-	    sys_mprotect(hva, PAGE_SIZE, PROT_READ | PROT_WRITE) == 0) {
+	if (writable && covers(d, hva) == 1 && !covers(other_dir(d), hva) && piece_release(hva)) {
 		set_writable(pa, PAGE_SIZE, true);
 		return true;
 	}
@@ -548,9 +643,8 @@ static void protect_traced(struct map_dir *d, u64 hva, u64 pa, u64 len)
 
 		while (stop < end && page_flags_of(stop))
 			stop += PAGE_SIZE;
-		host_protect(hva + (at - pa), stop - at);
+		piece_protect(d, hva + (at - pa), stop - at);
 		set_writable(at, stop - at, false);
-		d->vmas += 2;
 		at = trace_next(stop, end);
 	}
 }
@@ -580,6 +674,8 @@ bool map_large(u64 a, u64 pa, unsigned order, bool writable, u8 key)
 	mark_slot(d, hva);
 	d->vmas++;
 	if (writable) {
+		if (ARENA->policy.uffd)
+			uffd_register(start, end - start);
 		set_writable(pa_base + (start - base), end - start, true);
 		protect_traced(d, start, pa_base + (start - base), end - start);
 	}
@@ -605,11 +701,15 @@ void map_protect(u32 pfn)
 
 				if (n->order != order || n->pfn != first || !n->writable)
 					continue;
-				if (order == ORDER_4K)
-					n->writable = false;
+				if (order != ORDER_4K) {
+					piece_protect(d, hva, PAGE_SIZE);
+					continue;
+				}
+				n->writable = false;
+				if (n->uffd)
+					uffd_take(hva, PAGE_SIZE);
 				else
-					d->vmas += 2;
-				host_protect(hva, PAGE_SIZE);
+					host_protect(hva, PAGE_SIZE);
 			}
 		}
 }

@@ -95,6 +95,7 @@ static void use_remove(u32 i)
 	struct pt_use *u = &s->use[i];
 	u32 *link = bucket(u->pfn);
 
+	s->use_last.a = 0;
 	while (*link != i)
 		link = &s->use[*link].hash_next;
 	*link = u->hash_next;
@@ -111,12 +112,25 @@ static void use_remove(u32 i)
 	s->use_free = i;
 }
 
+/* Faults come close to each other: mostly, the tables are those of the last one. */
+static bool same_path(u64 a, const struct walk *w, int owner)
+{
+	const struct shadow_pool *s = shadow_pool;
+
+	if (s->use_last.a != (a >> level_shift(2) | BIT(63)) || s->use_last.owner != owner || w->levels != 4)
+		return false;
+	for (unsigned i = 0; i < 4; i++)
+		if (s->use_last.table[i] != w->table[i].v)
+			return false;
+	return true;
+}
+
 void uses_add_path(struct vcpu *v, u64 a, const struct walk *w)
 {
 	bool high = gla_is_high(a);
 	int owner = high ? OWNER_HIGH : view_owner_low(v);
 
-	if (owner < 0 || !w->levels)
+	if (owner < 0 || !w->levels || same_path(a, w, owner))
 		return;
 	if (!use_room(w->levels)) {
 		log_msg(LOG_MMU, "mmu: register of page tables is full, starting anew\n");
@@ -124,6 +138,12 @@ void uses_add_path(struct vcpu *v, u64 a, const struct walk *w)
 	}
 	for (unsigned i = high; i < w->levels; i++)
 		use_add(v, w->table[i].v, 4 - i, owner, a);
+	if (w->levels < 4)
+		return;
+	shadow_pool->use_last.a = a >> level_shift(2) | BIT(63);
+	shadow_pool->use_last.owner = owner;
+	for (unsigned i = 0; i < 4; i++)
+		shadow_pool->use_last.table[i] = w->table[i].v;
 }
 
 /* Forgets the tables of levels below `level` that map [start, start + len) for owner. */
@@ -208,12 +228,14 @@ void uses_entry_changed(struct vcpu *v, u64 pa, u64 old, u64 new_entry)
 	const struct pt_use *use = shadow_pool->use;
 	u32 pfn = pa >> PAGE_SHIFT, i;
 	u64 ahead = ~0UL, raise = ~0UL;
+	bool children = false;
 
 	for (i = *bucket(pfn); i; i = use[i].hash_next) {
 		const struct pt_use *u = &use[i];
 
 		if (u->pfn != pfn || !is_shadowed(u, pa))
 			continue;
+		children |= u->level > 1;
 		if (entry_lost(u->level, old, new_entry))
 			inval_range(v, u->owner, use_start(u, pa), BIT(level_shift(u->level)));
 		else if (u->level == 1 && !(old & PTE_P) && use_start(u, pa) == (v->cr2 & PAGE_MASK))
@@ -221,7 +243,7 @@ void uses_entry_changed(struct vcpu *v, u64 pa, u64 old, u64 new_entry)
 		if (u->level == 1 && write_gained(old, new_entry))
 			raise = use_start(u, pa);
 	}
-	if (child_lost(old, new_entry)) {
+	if (children && child_lost(old, new_entry)) {
 again:
 		for (i = *bucket(pfn); i; i = use[i].hash_next) {
 			struct pt_use u = use[i];

@@ -348,13 +348,13 @@ void view_root_gone(struct vcpu *v, unsigned slot)
 /* Asks for more views than are in use, in time. */
 static void want_more(void)
 {
-	u32 in_use = 0, want;
+	u32 in_use = 0, want, most = ARENA->policy.view_max ? ARENA->policy.view_max : VIEW_MAX;
 
 	if (ARENA->policy.one_view)
 		return;
 	for (unsigned i = 0; i < VIEW_MAX; i++)
 		in_use += ARENA->view[i].in_use != 0;
-	want = in_use + 2 < VIEW_MAX ? in_use + 2 : VIEW_MAX;
+	want = in_use + 2 < most ? in_use + 2 : most;
 	if (want > ARENA->view_wanted) {
 		ARENA->view_wanted = want;
 		view_notify_monitor();

@@ -79,7 +79,7 @@ static void test_defaults(void **state)
 	assert_int_equal(o.cpus, 1);
 	assert_false(o.no_reboot);
 	assert_false(o.debug_exit);
-	assert_true(o.policy.block_max > 0);
+	assert_true(o.policy.block_max > 0 && o.policy.uffd);
 	assert_int_equal(o.log_mask, 0);
 }
 
@@ -188,6 +188,12 @@ static void test_accel(void **state)
 	run("-kernel k -accel dbt,soft=off,chain=on,views=many,pkeys=on,fsgsbase=on");
 	assert_false(o.policy.all_soft || o.policy.no_chain || o.policy.one_view);
 	assert_false(o.policy.no_pkeys || o.policy.no_fsgsbase);
+	run("-kernel k -accel dbt,trace=uffd,adaptive=off,prefill=off,views=5,maps=100");
+	assert_true(o.policy.uffd && o.policy.no_adaptive && o.policy.no_prefill && !o.policy.one_view);
+	assert_int_equal(o.policy.view_max, 5);
+	assert_int_equal(o.policy.map_max, 100);
+	run("-kernel k -accel dbt,trace=mprotect,adaptive=on,prefill=on,views=5,views=many");
+	assert_false(o.policy.uffd || o.policy.no_adaptive || o.policy.no_prefill || o.policy.view_max);
 	run("-kernel k -accel tcg,thread=single");
 	assert_non_null(strstr(o.notes, "tcg asked for; dbt runs"));
 	run("-kernel k -accel kvm -enable-kvm");
@@ -198,7 +204,10 @@ static void test_accel(void **state)
 	refused("-kernel k -accel soft=on", "name comes first");
 	refused("-kernel k -accel dbt,soft=maybe", "on or off");
 	refused("-kernel k -accel dbt,block=0", "block=0");
-	refused("-kernel k -accel dbt,views=3", "one or many");
+	refused("-kernel k -accel dbt,views=1", "from 2 to");
+	refused("-kernel k -accel dbt,views=1000", "from 2 to");
+	refused("-kernel k -accel dbt,maps=3", "maps=3");
+	refused("-kernel k -accel dbt,trace=on", "mprotect or uffd");
 	refused("-kernel k -accel dbt,bar=1", "'bar'");
 	refused("-kernel k -machine isapc", "'isapc'");
 	refused("-kernel k -machine pc,foo=on", "'foo'");

@@ -5,10 +5,12 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
+#include <linux/userfaultfd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -89,6 +91,9 @@ static void run_forbidden(void)
 	case 22: __asm__ volatile("int $0x80" : : "a"(20) : "memory"); break; /* getpid of i386 */
 	case 23: sys_tgkill((int)ARENA->view[0].pid, (int)ARENA->view[0].pid, SIGUSR1); break;
 	case 24: sys_rt_sigprocmask(0, NULL, NULL); break;
+	case 25: sys_ioctl(VIEW_UFFD_FD, UFFDIO_COPY, NULL); break;
+	case 26: sys_ioctl(VIEW_RAM_FD, UFFDIO_WRITEPROTECT, NULL); break;
+	case 27: sys_read(VIEW_UFFD_FD, NULL, 0); break;
 	default: finish(1);
 	}
 	finish(0);
@@ -99,6 +104,8 @@ static int try_allowed(void)
 {
 	const u64 at = 0x7fff0000UL, high = ZONE_END + 0x10000;
 	const int ram = MAP_SHARED | MAP_FIXED, rw = PROT_READ | PROT_WRITE;
+	const struct uffdio_register reg = { .range = { at + 0x1000, 0x1000 }, .mode = UFFDIO_REGISTER_MODE_WP };
+	const struct uffdio_writeprotect wp = { .range = reg.range, .mode = UFFDIO_WRITEPROTECT_MODE_WP };
 	struct sys_timespec ts;
 
 	*(volatile u64 *)(PHYS_HVA + 0x5000) = 0x1234567;
@@ -115,6 +122,8 @@ static int try_allowed(void)
 		return 5;
 	if (sys_madvise(at, 0x4000, MADV_DONTNEED))
 		return 6;
+	if (ARENA->policy.uffd && (sys_ioctl(VIEW_UFFD_FD, UFFDIO_REGISTER, &reg) || sys_ioctl(VIEW_UFFD_FD, UFFDIO_WRITEPROTECT, &wp)))
+		return 10;
 	if (sys_munmap(0, ZONE_BASE) || sys_munmap(ZONE_END, 0x800000000000 - ZONE_END - 0x1000))
 		return 7;
 	if (sys_clock_gettime(1, &ts) || sys_sched_yield())
@@ -233,7 +242,7 @@ void cpu_dump(const struct vcpu *v) { (void)v; }
 
 static void machine_create(enum scenario sc)
 {
-	const struct policy policy = { .block_max = 1, .no_native = true };
+	const struct policy policy = { .block_max = 1, .no_native = true, .uffd = true };
 	char err[256] = "";
 
 	if (sandbox_create(64 << 20, &policy, err, sizeof(err)) < 0) {
@@ -315,7 +324,7 @@ static void test_forbidden(void)
 
 	machine_create(SC_FORBIDDEN);
 	machine_start(0);
-	for (u32 i = 0; i < 25; i++) {
+	for (u32 i = 0; i < 28; i++) {
 		char err[128];
 		SHARED->forbidden_case = i;
 		ARENA->running_view = i;

@@ -7,7 +7,9 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <linux/userfaultfd.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -75,6 +77,7 @@ int cpu_fault_page(struct vcpu *v, gla_t addr, u32 error)
 
 /* --- the process ------------------------------------------------------------------- */
 static bool real_keys;
+static bool by_uffd;   /* traces of large mappings by userfaultfd */
 static u64 next_table; /* bump allocator of table pages */
 
 static inline void write_pkru(u32 val)
@@ -125,6 +128,17 @@ static void keys_probe(void)
 	}
 }
 
+/* On descriptor 5, as in views; false where the host has none. */
+__attribute__((unused)) static bool uffd_setup(void)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_SIGBUS | UFFD_FEATURE_PAGEFAULT_FLAG_WP |
+								UFFD_FEATURE_WP_HUGETLBFS_SHMEM };
+	int fd = (int)syscall(SYS_userfaultfd, UFFD_USER_MODE_ONLY);
+
+	by_uffd = fd >= 0 && (fd == 5 || dup2(fd, 5) == 5) && ioctl(5, UFFDIO_API, &api) == 0;
+	return by_uffd;
+}
+
 static void on_segv(int sig);
 
 static void process_setup(void)
@@ -165,6 +179,7 @@ static struct vcpu *machine_setup(void)
 	memset(v, 0, sizeof(*v));
 	ARENA->host = host;
 	ARENA->fold = FOLD_DEFAULT;
+	ARENA->policy.uffd = by_uffd;
 	ARENA->machine.phys = (struct physmem){ RAM_LOW, PHYS_4G + RAM_HIGH };
 	shadow_init(ARENA->shadow_area, POOL_SIZE);
 	for (u64 a = 0; a < RAM_LOW; a += PAGE_SIZE)

@@ -262,7 +262,7 @@ static void bulk_write_to_table(void **state)
 	*e = 0x300000 | E_USER;
 	pt = gpa_of(e) & PAGE_MASK;
 	reads(v, UA, FLAVOUR_USER);
-	assert_int_equal(writes(v, KA + pt, FLAVOUR_KHIGH), FILL_SOFT);
+	assert_int_equal(writes(v, KA + pt, FLAVOUR_KHIGH), FILL_TRACED);
 	trace_bulk_write(v, gpa(pt), PAGE_SIZE);
 	memset(physmem_ptr(gpa(pt)), 0, PAGE_SIZE);
 	assert_false(trace_is_traced(gpa(pt)));
@@ -290,9 +290,9 @@ static void code_trace(void **state)
 	/* The instruction that writes lies in the page itself, perhaps through an alias. */
 	guest_map(v->cr3, UA + 0x7000, 0x300000, 1, E_USER);
 	v->rip = UA + 0x7123;
-	assert_int_equal(writes(v, UA, FLAVOUR_USER), FILL_SOFT);
+	assert_int_equal(writes(v, UA, FLAVOUR_USER), FILL_TRACED);
 	v->rip = UA + 0x7000 - 3;
-	assert_int_equal(writes(v, UA, FLAVOUR_USER), FILL_SOFT);
+	assert_int_equal(writes(v, UA, FLAVOUR_USER), FILL_TRACED);
 	assert_int_equal(v->counters[CTR_FILL_TRACE], 2);
 	v->rip = UA + 0x9000;
 	assert_int_equal(writes(v, UA, FLAVOUR_USER), FILL_DONE);
@@ -350,7 +350,7 @@ static void large_page_with_tables_inside(void **state)
 		assert_true(host_mapped(base + 0x1ff000, true));
 		assert_false(host_mapped(base + pt, true));
 		assert_true(host_mapped(base + pt, false));
-		assert_int_equal(writes(v, base + pt, FLAVOUR_KHIGH), FILL_SOFT);
+		assert_int_equal(writes(v, base + pt, FLAVOUR_KHIGH), FILL_TRACED);
 		/* One more becomes traced, one goes. */
 		guest_map(v->cr3, UA + BIT(21), 0x301000, 1, E_USER);
 		reads(v, UA + BIT(21), FLAVOUR_USER);
@@ -418,7 +418,7 @@ static void recursive_tables(void **state)
 	reads(v, UA, FLAVOUR_USER);
 	assert_int_equal(guest_access(v, pte_va, false, FLAVOUR_KLOW, &val), FILL_DONE);
 	assert_true(val == *e);
-	assert_int_equal(guest_access(v, pte_va, true, FLAVOUR_KLOW, NULL), FILL_SOFT);
+	assert_int_equal(guest_access(v, pte_va, true, FLAVOUR_KLOW, NULL), FILL_TRACED);
 	assert_int_equal(mem_write64(v, pte_va, 0x310000 | E_USER, 0), CPU_NEXT);
 	mmu_invlpg(v, gla(UA));
 	assert_true(reads(v, UA, FLAVOUR_USER) == stamp_of(0x310000));
@@ -495,6 +495,96 @@ static void directory_overflow(void **state)
 	}
 	assert_true(host_mapped(UA + 199 * PAGE_SIZE, false));
 	assert_false(host_mapped(UA, false));
+}
+
+/* n pages of user memory, no two of which can share a mapping. */
+static u64 scattered(u64 i) { return 0x300000 + i * 37 % 400 * PAGE_SIZE; }
+
+static void map_scattered(struct vcpu *v, u64 n)
+{
+	for (u64 i = 0; i < n; i++)
+		guest_map(v->cr3, UA + 2 * i * PAGE_SIZE, scattered(i), 1, E_USER | PTE_D);
+}
+
+static void check_scattered(struct vcpu *v, u64 n)
+{
+	for (u64 i = 0; i < n; i++)
+		assert_true(reads(v, UA + 2 * i * PAGE_SIZE, FLAVOUR_USER) == stamp_of(scattered(i)));
+}
+
+static void cap_on_mappings(void **state)
+{
+	struct vcpu *v = machine_setup();
+	unsigned mapped = 0;
+
+	(void)state;
+	ARENA->policy.map_max = 100;
+	map_scattered(v, 250);
+	check_scattered(v, 250);
+	assert_true(v->counters[CTR_VIEW_FLUSH] >= 2);
+	for (u64 i = 0; i < 250; i++)
+		mapped += host_mapped(UA + 2 * i * PAGE_SIZE, false);
+	assert_true(mapped > 0 && mapped <= 101);
+	/* What revalidation drops does not count any more. */
+	map_flush(HALF_LOW);
+	check_scattered(v, 90);
+	for (u64 i = 0; i < 90; i++)
+		guest_write_pte(v, guest_entry(v->cr3, UA + 2 * i * PAGE_SIZE, 1), 0);
+	mmu_cr3_written(v);
+	assert_int_equal(view_self->dir[HALF_LOW].vmas, 0);
+}
+
+#define FILLERS (ZONE_BASE + BIT(38)) /* nothing of ours is there */
+
+static unsigned read_max_map_count(void)
+{
+	FILE *f = fopen("/proc/sys/vm/max_map_count", "r");
+	unsigned n = 0;
+
+	if (f && fscanf(f, "%u", &n) != 1)
+		n = 0;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+/* Takes all mappings that the host allows. */
+static u64 fill_up(unsigned most)
+{
+	for (u64 i = 0; i < most; i++)
+		if (mmap((void *)(FILLERS + 2 * i * PAGE_SIZE), PAGE_SIZE, PROT_NONE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
+			return i;
+	return 0;
+}
+
+/* The host refuses one more mapping, whatever was counted: views let go of what they have. */
+static void host_out_of_mappings(void **state)
+{
+	struct vcpu *v = machine_setup();
+	unsigned most = read_max_map_count();
+	u64 n;
+
+	(void)state;
+	if (!most || most > 200000)
+		skip();
+	map_scattered(v, 150);
+	guest_map(v->cr3, KA, 0, 2, E_KERNEL);
+	check_scattered(v, 50);
+	assert_int_equal(writes(v, KA + 0x110000, FLAVOUR_KHIGH), FILL_DONE);
+	n = fill_up(most);
+	assert_true(n);
+	check_scattered(v, 150);
+	/* Splitting the large page for a trace: not possible either. */
+	guest_map(v->cr3, UA + BIT(30), scattered(7), 1, E_USER);
+	reads(v, UA + BIT(30), FLAVOUR_USER);
+	for (unsigned level = 1; level <= 3; level++)
+		assert_false(host_mapped(KA + (gpa_of(guest_entry(v->cr3, UA + BIT(30), level)) & PAGE_MASK), true));
+	guest_write_pte(v, guest_entry(v->cr3, UA, 1), 0);
+	mmu_invlpg(v, gla(UA));
+	assert_false(host_mapped(UA, false));
+	munmap((void *)FILLERS, 2 * n * PAGE_SIZE);
+	assert_int_equal(shadow_fill(v, UA, false, FLAVOUR_USER), FILL_FAULT);
 }
 
 static void queue_overflow(void **state)
@@ -691,10 +781,15 @@ int main(void)
 		cmocka_unit_test(large_page_clipped), cmocka_unit_test(aliases),
 		cmocka_unit_test(recursive_tables), cmocka_unit_test(fill_ahead_of_fault),
 		cmocka_unit_test(mode_change_voids_all), cmocka_unit_test(register_overflow),
+		cmocka_unit_test(cap_on_mappings), cmocka_unit_test(host_out_of_mappings),
 		cmocka_unit_test(directory_overflow), cmocka_unit_test(queue_overflow),
 		cmocka_unit_test(choice_of_views), cmocka_unit_test(root_becomes_data),
 		cmocka_unit_test(one_view), cmocka_unit_test(second_view), cmocka_unit_test(no_keys),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+
+	if (uffd_setup())
+		failed += cmocka_run_group_tests_name("with userfaultfd", tests, NULL, NULL);
+	return failed;
 }

@@ -216,5 +216,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(random_changes) };
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+
+	if (uffd_setup())
+		failed += cmocka_run_group_tests_name("with userfaultfd", tests, NULL, NULL);
+	return failed;
 }
