@@ -93,7 +93,9 @@ static void bend_and_reset(unsigned slot)
 	const u64 one = 1;
 
 	(void)slot;
-	scribble(ARENA_HVA, __builtin_offsetof(struct arena, shadow_area), &state, 200000);
+	/* All but the stop request, which is to be one for a reset. */
+	scribble(ARENA_HVA, __builtin_offsetof(struct arena, machine.stop), &state, 200000);
+	scribble((u64)&ARENA->machine.tx, (u64)ARENA->shadow_area - (u64)&ARENA->machine.tx, &state, 20000);
 	scribble(HOT_VCPU_HVA, sizeof(struct vcpu), &state, 20000);
 	ARENA->machine.clock.mult = next_random(&state) & 1 ? 0 : ARENA->machine.clock.mult;
 	__atomic_store_n(&ARENA->machine.stop, STOP_RESET, __ATOMIC_SEQ_CST);
