@@ -10,6 +10,8 @@
 #include <linux/audit.h>
 #include <signal.h>
 #include <ucontext.h>
+#include "decode.h"
+#include "emit.h"
 #include "engine.h"
 #include "shadowbox/log.h"
 #include "shadowbox/sandbox.h"
@@ -150,6 +152,50 @@ static void land_wild(struct vcpu *v, ucontext_t *uc)
 	v->counters[CTR_WILD]++;
 	store_native(v, uc, GREG(uc, REG_RIP));
 	land(uc, EXIT_ID_RETRY);
+}
+
+/* Does an instruction of ours begin there? (User code can jump to any byte.) */
+static bool at_instruction(u64 pc)
+{
+	const struct block *b = cache_block_at(pc);
+	u64 at = CODE_RX_HVA + (b ? b->code_off : STUBS_OFF);
+
+	if (!b && pc >= CODE_RX_HVA + cache->code_start)
+		return false;
+	while (at < pc) {
+		const u8 *code = (const u8 *)(at - CODE_RX_HVA + CODE_RW_HVA);
+		struct insn in;
+		unsigned len = decode_layout(&in, code, 15);
+
+		if (!len)
+			return false;
+		at += len;
+	}
+	return at == pc;
+}
+
+/* On the way to the engine, without detour? */
+static bool leads_out(u64 pc)
+{
+	const struct block *b = cache_block_at(pc);
+
+	return b ? cache_mark(b, pc)->kind == MARK_EXIT : pc - CODE_RX_HVA < cache->enter_user;
+}
+
+/* The handler returns by a system call, so the code that it returns to could make others. Code
+ * with the rights of user code must not: whoever it is, it goes to the engine; or one step of
+ * ours further, with the next signal to come. */
+void fault_leave(ucontext_t *uc)
+{
+	u64 pc = GREG(uc, REG_RIP);
+
+	if (!ARENA->host.native || rights_of(uc) != engine.pkru[FLAVOUR_USER])
+		return;
+	if (VCPU->gate && pc >= (u64)engine_landing && pc < (u64)engine_landing_plain)
+		return;
+	if (in_cache(pc) && (engine.stepping || leads_out(pc)) && at_instruction(pc))
+		return;
+	land_wild(VCPU, uc);
 }
 
 static void native_page_fault(struct vcpu *v, ucontext_t *uc)
