@@ -80,13 +80,31 @@ static bool is_wild(const ucontext_t *uc, const struct block *b, unsigned trap)
 	return in_zone(pc) && rights != 0;
 }
 
+static bool has_user_rights(const ucontext_t *uc)
+{
+	return ARENA->host.native && rights_of(uc) == engine.pkru[FLAVOUR_USER];
+}
+
 static bool runs_native(const ucontext_t *uc)
 {
-	return ARENA->host.native && !in_zone(GREG(uc, REG_RIP)) && rights_of(uc) == engine.pkru[FLAVOUR_USER];
+	return !in_zone(GREG(uc, REG_RIP)) && has_user_rights(uc);
 }
 
 /* Flags that user code can change by POPF. */
 #define FL_POPF (FL_HOST | FL_AC | FL_ID | FL_NT | FL_TF)
+
+/* Selectors of user code that the host has, and a guest that runs natively has, too. */
+#define CS_64 0x33
+#define CS_32 0x23
+#define SS_USER 0x2b
+#define ATTR_CODE_32 0xc0fb
+
+/* Far transfers are left to the processor: the code may be 32-bit code by now. */
+static void store_code_segment(struct vcpu *v, const ucontext_t *uc)
+{
+	if ((GREG(uc, REG_CSGSFS) & 0xffff) == CS_32)
+		v->seg[SEG_CS] = (struct seg){ .sel = CS_32, .base = 0, .limit = ~0u, .attr = ATTR_CODE_32 };
+}
 
 /* At rip, with the registers that the host's are. */
 static void store_native(struct vcpu *v, const ucontext_t *uc, u64 rip)
@@ -102,6 +120,7 @@ static void store_native(struct vcpu *v, const ucontext_t *uc, u64 rip)
 	__asm__ volatile("rdgsbase %0" : "=r"(v->seg[SEG_GS].base));
 	slots_of(FLAVOUR_KHIGH)->gs_base = v->seg[SEG_GS].base; /* where context_store looks */
 	v->rip = rip;
+	store_code_segment(v, uc);
 	engine.flavour = FLAVOUR_USER;
 }
 
@@ -143,6 +162,7 @@ static void land(ucontext_t *uc, u64 exit_id)
 	set_step(uc, false);
 	GREG(uc, REG_EFL) &= ~(i64)(FL_DF | FL_AC);
 	GREG(uc, REG_RSP) = v->host_rsp;
+	GREG(uc, REG_CSGSFS) = (GREG(uc, REG_CSGSFS) & 0xffffffff0000) | CS_64 | (i64)((u64)SS_USER << 48);
 	GREG(uc, REG_RIP) = (u64)(ARENA->host.pkeys ? engine_landing : engine_landing_plain);
 }
 
@@ -189,7 +209,7 @@ void fault_leave(ucontext_t *uc)
 {
 	u64 pc = GREG(uc, REG_RIP);
 
-	if (!ARENA->host.native || rights_of(uc) != engine.pkru[FLAVOUR_USER])
+	if (!has_user_rights(uc))
 		return;
 	if (VCPU->gate && pc >= (u64)engine_landing && pc < (u64)engine_landing_plain)
 		return;
@@ -424,7 +444,7 @@ void fault_step(ucontext_t *uc)
 	engine.steps++;
 	if (engine.stepping)
 		seek_boundary(uc);
-	else if (runs_native(uc))
+	else if (has_user_rights(uc)) /* it may have jumped to us with TF set */
 		native_trap(VCPU, uc);
 	else
 		set_step(uc, false);
