@@ -85,6 +85,14 @@ static bool has_user_rights(const ucontext_t *uc)
 	return ARENA->host.native && rights_of(uc) == engine.pkru[FLAVOUR_USER];
 }
 
+/* Sent to the engine already, not there yet. */
+static bool is_landing(const ucontext_t *uc)
+{
+	u64 pc = GREG(uc, REG_RIP);
+
+	return VCPU->gate && pc >= (u64)engine_landing && pc < (u64)engine_landing_plain;
+}
+
 static bool runs_native(const ucontext_t *uc)
 {
 	return !in_zone(GREG(uc, REG_RIP)) && has_user_rights(uc);
@@ -198,8 +206,9 @@ static bool at_instruction(u64 pc)
 static bool leads_out(u64 pc)
 {
 	const struct block *b = cache_block_at(pc);
+	const struct mark *m = b ? cache_mark(b, pc) : cache_stub_mark(pc);
 
-	return b ? cache_mark(b, pc)->kind == MARK_EXIT : pc - CODE_RX_HVA < cache->enter_user;
+	return m ? m->kind == MARK_EXIT : pc - CODE_RX_HVA < cache->enter_user;
 }
 
 /* The handler returns by a system call, so the code that it returns to could make others. Code
@@ -211,7 +220,7 @@ void fault_leave(ucontext_t *uc)
 
 	if (!has_user_rights(uc))
 		return;
-	if (VCPU->gate && pc >= (u64)engine_landing && pc < (u64)engine_landing_plain)
+	if (is_landing(uc))
 		return;
 	if (in_cache(pc) && (engine.stepping || leads_out(pc)) && at_instruction(pc))
 		return;
@@ -444,7 +453,7 @@ void fault_step(ucontext_t *uc)
 	engine.steps++;
 	if (engine.stepping)
 		seek_boundary(uc);
-	else if (has_user_rights(uc)) /* it may have jumped to us with TF set */
+	else if (has_user_rights(uc) && !is_landing(uc)) /* it may have jumped to us with TF set */
 		native_trap(VCPU, uc);
 	else
 		set_step(uc, false);
