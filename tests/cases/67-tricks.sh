@@ -2,7 +2,7 @@
 # timeout: 200
 # Classical tricks of user code: what each raises, with error code and address, is what the real
 # processor raises, natively and translated. Only where shadowbox has code that can be
-# executed (README: limits) may a jump do something else.
+# executed (docs/architecture.md) may a jump do something else.
 . tests/cases/lib
 need "$B/guest/bin/tricks"
 timeout 60 "$B/guest/bin/tricks" >"$TMPDIR/native" || fail "tricks cannot run natively: exit code $?"
