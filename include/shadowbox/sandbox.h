@@ -38,6 +38,8 @@ int sandbox_create(u64 ram_bytes, const struct policy *policy, char *err, size_t
 int sandbox_start(char *err, size_t errlen) MUST_CHECK;
 /* Starts the view of a slot, inspects it from outside (ptrace, /proc), sets it READY. */
 int sandbox_start_view(unsigned slot, char *err, size_t errlen) MUST_CHECK;
+/* Has the slot's view been started since sandbox_start? Dead or alive: only the monitor knows. */
+bool sandbox_view_started(unsigned slot);
 /* Ends all views and the zygote and waits for them. After it sandbox_start may be called
  * again. */
 void sandbox_kill_all(void);

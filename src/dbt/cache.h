@@ -182,6 +182,7 @@ enum soft_class { SOFT_NO, SOFT_ALWAYS, SOFT_BOTH, SOFT_LOW };
 enum soft_class soft_wanted(u64 gpa);
 void soft_add(u64 gpa, enum soft_class c);
 /* Generates the common stubs at the start of the code cache (emit.c). */
+#define STUBS_OFF 64 /* in the code cache */
 void emit_stubs(void);
 
 /* What translated code may write besides guest memory: a page a privilege (layout.h). A

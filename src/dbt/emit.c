@@ -524,7 +524,7 @@ static u32 emit_lookup_stub(struct emit *e, u8 flavour, u64 table, u32 exit_stub
 
 void emit_stubs(void)
 {
-	struct emit e = { .off = 64 };
+	struct emit e = { .off = STUBS_OFF };
 
 	cache->n_stub_marks = 0;
 	emit_gates_begin();
@@ -536,6 +536,6 @@ void emit_stubs(void)
 	cache->enter_kernel = emit_enter_tail(&e, FLAVOUR_KHIGH, false);
 	cache->lookup_user = emit_lookup_stub(&e, FLAVOUR_USER, HOT_TABLE_U_HVA, cache->exit_user);
 	cache->lookup_kernel = emit_lookup_stub(&e, FLAVOUR_KHIGH, HOT_TABLE_K_HVA, cache->exit_kernel);
-	sb_assert(!emit_gives_rights(&e, 64));
+	sb_assert(!emit_gives_rights(&e, STUBS_OFF));
 	cache->code_next = (e.off + 63) & ~63u;
 }

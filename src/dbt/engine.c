@@ -146,8 +146,8 @@ static void enter(struct vcpu *v, u64 host_pc, u8 flavour, u32 pkru, bool inside
 		if (flavour == FLAVOUR_USER && ARENA->host.native)
 			*VIEW_SELECTOR = SELECT_BLOCK;
 		engine_enter(v, tail);
-		*VIEW_SELECTOR = SELECT_ALLOW;
 	}
+	*VIEW_SELECTOR = SELECT_ALLOW;
 	v->in_guest = 0;
 	engine.stepping = false;
 	context_store(v);

@@ -10,6 +10,8 @@
 #include <linux/audit.h>
 #include <signal.h>
 #include <ucontext.h>
+#include "decode.h"
+#include "emit.h"
 #include "engine.h"
 #include "shadowbox/log.h"
 #include "shadowbox/sandbox.h"
@@ -83,13 +85,34 @@ static bool has_user_rights(const ucontext_t *uc)
 	return ARENA->host.native && rights_of(uc) == engine.pkru[FLAVOUR_USER];
 }
 
+/* Sent to the engine already, not there yet. */
+static bool is_landing(const ucontext_t *uc)
+{
+	u64 pc = GREG(uc, REG_RIP);
+
+	return VCPU->gate && pc >= (u64)engine_landing && pc < (u64)engine_landing_plain;
+}
+
 static bool runs_native(const ucontext_t *uc)
 {
-	return has_user_rights(uc) && !in_zone(GREG(uc, REG_RIP));
+	return !in_zone(GREG(uc, REG_RIP)) && has_user_rights(uc);
 }
 
 /* Flags that user code can change by POPF. */
 #define FL_POPF (FL_HOST | FL_AC | FL_ID | FL_NT | FL_TF)
+
+/* Selectors of user code that the host has, and a guest that runs natively has, too. */
+#define CS_64 0x33
+#define CS_32 0x23
+#define SS_USER 0x2b
+#define ATTR_CODE_32 0xc0fb
+
+/* Far transfers are left to the processor: the code may be 32-bit code by now. */
+static void store_code_segment(struct vcpu *v, const ucontext_t *uc)
+{
+	if ((GREG(uc, REG_CSGSFS) & 0xffff) == CS_32)
+		v->seg[SEG_CS] = (struct seg){ .sel = CS_32, .base = 0, .limit = ~0u, .attr = ATTR_CODE_32 };
+}
 
 /* At rip, with the registers that the host's are. */
 static void store_native(struct vcpu *v, const ucontext_t *uc, u64 rip)
@@ -105,6 +128,7 @@ static void store_native(struct vcpu *v, const ucontext_t *uc, u64 rip)
 	__asm__ volatile("rdgsbase %0" : "=r"(v->seg[SEG_GS].base));
 	slots_of(FLAVOUR_KHIGH)->gs_base = v->seg[SEG_GS].base; /* where context_store looks */
 	v->rip = rip;
+	store_code_segment(v, uc);
 	engine.flavour = FLAVOUR_USER;
 }
 
@@ -146,6 +170,7 @@ static void land(ucontext_t *uc, u64 exit_id)
 	set_step(uc, false);
 	GREG(uc, REG_EFL) &= ~(i64)(FL_DF | FL_AC);
 	GREG(uc, REG_RSP) = v->host_rsp;
+	GREG(uc, REG_CSGSFS) = (GREG(uc, REG_CSGSFS) & 0xffffffff0000) | CS_64 | (i64)((u64)SS_USER << 48);
 	GREG(uc, REG_RIP) = (u64)(ARENA->host.pkeys ? engine_landing : engine_landing_plain);
 }
 
@@ -155,6 +180,51 @@ static void land_wild(struct vcpu *v, ucontext_t *uc)
 	v->counters[CTR_WILD]++;
 	store_native(v, uc, GREG(uc, REG_RIP));
 	land(uc, EXIT_ID_RETRY);
+}
+
+/* Does an instruction of ours begin there? (User code can jump to any byte.) */
+static bool at_instruction(u64 pc)
+{
+	const struct block *b = cache_block_at(pc);
+	u64 at = CODE_RX_HVA + (b ? b->code_off : STUBS_OFF);
+
+	if (!b && pc >= CODE_RX_HVA + cache->code_start)
+		return false;
+	while (at < pc) {
+		const u8 *code = (const u8 *)(at - CODE_RX_HVA + CODE_RW_HVA);
+		struct insn in;
+		unsigned len = decode_layout(&in, code, 15);
+
+		if (!len)
+			return false;
+		at += len;
+	}
+	return at == pc;
+}
+
+/* On the way to the engine, without detour? */
+static bool leads_out(u64 pc)
+{
+	const struct block *b = cache_block_at(pc);
+	const struct mark *m = b ? cache_mark(b, pc) : cache_stub_mark(pc);
+
+	return m ? m->kind == MARK_EXIT : pc - CODE_RX_HVA < cache->enter_user;
+}
+
+/* The handler returns by a system call, so the code that it returns to could make others. Code
+ * with the rights of user code must not: whoever it is, it goes to the engine; or one step of
+ * ours further, with the next signal to come. */
+void fault_leave(ucontext_t *uc)
+{
+	u64 pc = GREG(uc, REG_RIP);
+
+	if (!has_user_rights(uc))
+		return;
+	if (is_landing(uc))
+		return;
+	if (in_cache(pc) && (engine.stepping || leads_out(pc)) && at_instruction(pc))
+		return;
+	land_wild(VCPU, uc);
 }
 
 static void native_page_fault(struct vcpu *v, ucontext_t *uc)
@@ -306,12 +376,6 @@ static bool land_from_block(struct vcpu *v, ucontext_t *uc, const struct block *
 	return true;
 }
 
-/* Not in the engine yet, but on our way. */
-static bool is_landing(u64 pc)
-{
-	return pc >= (u64)engine_landing && pc < (u64)engine_landing_plain && VCPU->gate;
-}
-
 /* More steps than any way to a boundary needs; user code could make one that has no end. */
 #define STEPS_MAX 4096
 
@@ -323,7 +387,7 @@ static bool is_astray(const ucontext_t *uc, const struct block *b, const struct 
 
 	if (!has_user_rights(uc))
 		return false;
-	if (is_landing(pc))
+	if (is_landing(uc))
 		return false;
 	if (engine.steps > STEPS_MAX || (in_zone(pc) && !in_cache(pc)))
 		return true;
@@ -392,10 +456,8 @@ void fault_step(ucontext_t *uc)
 	engine.steps++;
 	if (engine.stepping)
 		seek_boundary(uc);
-	else if (runs_native(uc))
+	else if (has_user_rights(uc) && !is_landing(uc)) /* it may have jumped to us with TF set */
 		native_trap(VCPU, uc);
-	else if (has_user_rights(uc)) /* INT3 fills what is no code of ours */
-		land_wild(VCPU, uc);
 	else
 		set_step(uc, false);
 }
@@ -521,13 +583,4 @@ void fault_host(int sig, ucontext_t *uc)
 	} else {
 		report_host_fault(sig, uc);
 	}
-}
-
-void fault_return(const ucontext_t *uc)
-{
-	u64 pc = GREG(uc, REG_RIP);
-
-	/* System calls are allowed here and stay so: user code may only go on step by step. */
-	if (has_user_rights(uc) && !(GREG(uc, REG_EFL) & FL_TF) && !is_landing(pc))
-		panic("user code at %lx would run with system calls allowed", pc);
 }

@@ -1,7 +1,7 @@
 /* The serial port's other end: standard input and output, a file, or nothing.
  *
- * Input is read only when the guest's ring has room, so a flood waits in the pipe. The
- * end of input is not the end of the machine. Output never blocks the monitor for long:
+ * Input is read only when the guest's ring has room, so a flood waits in the pipe; keys of a
+ * terminal are always read, for Ctrl-A X, and dropped if there is none. The end of input is not the end of the machine. Output never blocks the monitor for long:
  * one write per turn, when poll() says that it can be taken; output that nobody can take
  * any more (closed pipe) is dropped.
  * Keys after Ctrl-A follow QEMU's multiplexer; there is no monitor console to switch to. */
@@ -19,6 +19,7 @@ int console_open(struct console *c, const struct options *o, char *err, size_t e
 {
 	c->in_fd = c->out_fd = -1;
 	c->mux = o->mux_stdio;
+	c->keys = c->mux && o->serial == SERIAL_STDIO && isatty(STDIN_FILENO);
 	if (o->serial == SERIAL_STDIO) {
 		c->in_fd = STDIN_FILENO;
 		c->out_fd = STDOUT_FILENO;
@@ -72,19 +73,26 @@ static void escape_key(struct console *c, u8 key)
 	}
 }
 
-size_t console_input_room(void)
+static size_t input_room(void)
 {
-	return RING_SIZE - ring_used(&ARENA->machine.rx);
+	u32 used = ring_used(&ARENA->machine.rx);
+
+	return used < RING_SIZE ? RING_SIZE - used : 0;
 }
+
+bool console_can_take(const struct console *c) { return c->keys || input_room() > 0; }
 
 bool console_input(struct console *c)
 {
 	struct ring *rx = &ARENA->machine.rx;
 	u32 before = rx->head;
-	size_t room = console_input_room();
+	size_t room = c->keys ? sizeof(((struct ring *)0)->data) : input_room();
 	u8 buf[512];
-	ssize_t n = read(c->in_fd, buf, room < sizeof(buf) ? room : sizeof(buf));
+	ssize_t n;
 
+	if (!room) /* a view has filled it meanwhile */
+		return false;
+	n = read(c->in_fd, buf, room < sizeof(buf) ? room : sizeof(buf));
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return false;
 	if (n <= 0) {

@@ -91,7 +91,7 @@ static int view_missing(const struct monitor *m)
 	u32 want = views_wanted(m);
 
 	for (u32 i = 0; i < want; i++)
-		if (__atomic_load_n(&ARENA->view[i].state, __ATOMIC_SEQ_CST) == VIEW_NONE)
+		if (!sandbox_view_started(i))
 			return (int)i;
 	return -1;
 }
@@ -117,7 +117,7 @@ enum { P_SIGNAL, P_VIEWS, P_ZYGOTE, P_IN, P_OUT, P_COUNT };
 static int prepare_poll(struct monitor *m, struct pollfd *p, bool flowing)
 {
 	struct machine *mach = &ARENA->machine;
-	bool room = console_input_room() > 0, out = ring_used(&mach->tx) > 0;
+	bool room = console_can_take(&m->con), out = ring_used(&mach->tx) > 0;
 	int timeout = flowing ? FLOW_MS : sandbox_balances() ? BALANCE_MS : -1;
 
 	p[P_SIGNAL] = (struct pollfd){ .fd = m->signal_fd, .events = POLLIN };
@@ -149,25 +149,7 @@ static void sleep_once(struct monitor *m, struct pollfd *p, bool flowing)
 		return; /* somebody has taken it: nothing to count */
 }
 
-/* True if a child has died that was needed. */
-static bool take_deaths(struct monitor *m)
-{
-	bool died = false;
-	char what[256];
-
-	while (sandbox_reap(what, sizeof(what))) {
-		/* A view that stopped the machine may end after it. */
-		if (ARENA->machine.stop != STOP_NONE && ARENA->machine.stop != STOP_INTERNAL)
-			continue;
-		if (!died) {
-			terminal_restore();
-			report_death(m, what);
-		}
-		died = true;
-	}
-	return died;
-}
-
+/* All views are gone: what they have left is ours alone. */
 static void flush_output(struct monitor *m)
 {
 	struct pollfd p = { .fd = m->con.out_fd, .events = POLLOUT };
@@ -180,8 +162,10 @@ static void flush_output(struct monitor *m)
 
 static enum loop_end machine_stopped(struct monitor *m, u32 why, int *exit_code)
 {
-	u32 code = ARENA->machine.stop_code;
+	u32 code;
 
+	sandbox_kill_all();
+	code = ARENA->machine.stop_code;
 	flush_output(m);
 	*exit_code = 0;
 	switch (why) {
@@ -199,9 +183,36 @@ static enum loop_end machine_stopped(struct monitor *m, u32 why, int *exit_code)
 		report_death(m, "the machine has stopped");
 		*exit_code = 1;
 		return LOOP_EXIT;
-	default: /* STOP_POWEROFF, STOP_MONITOR */
+	case STOP_POWEROFF:
+	case STOP_MONITOR:
+		return LOOP_EXIT;
+	default: /* a view has written nonsense there */
+		terminal_restore();
+		report_line("the machine has stopped for an unknown reason (%u)", why);
+		*exit_code = 1;
 		return LOOP_EXIT;
 	}
+}
+
+/* If a child has died, that is the end; a view that stopped the machine may end after it. */
+static bool take_deaths(struct monitor *m, enum loop_end *end, int *exit_code)
+{
+	char what[256];
+	u32 why;
+
+	if (!sandbox_reap(what, sizeof(what)))
+		return false;
+	sandbox_kill_all();
+	why = ARENA->machine.stop;
+	if (why != STOP_NONE && why != STOP_INTERNAL) {
+		*end = machine_stopped(m, why, exit_code);
+		return true;
+	}
+	terminal_restore();
+	report_death(m, what);
+	*exit_code = 1;
+	*end = LOOP_EXIT;
+	return true;
 }
 
 enum loop_end monitor_loop(struct monitor *m, int *exit_code)
@@ -209,6 +220,7 @@ enum loop_end monitor_loop(struct monitor *m, int *exit_code)
 	struct machine *mach = &ARENA->machine;
 	struct pollfd p[P_COUNT];
 	bool flowing = false;
+	enum loop_end end;
 
 	for (;;) {
 		u32 why = __atomic_load_n(&mach->stop, __ATOMIC_SEQ_CST);
@@ -228,9 +240,7 @@ enum loop_end monitor_loop(struct monitor *m, int *exit_code)
 		if ((p[P_SIGNAL].revents && take_signals(m)) || m->con.quit)
 			return LOOP_EXIT;
 		/* After the signals were taken: a child that dies later signals again. */
-		if ((p[P_SIGNAL].revents || p[P_ZYGOTE].revents) && take_deaths(m)) {
-			*exit_code = 1;
-			return LOOP_EXIT;
-		}
+		if ((p[P_SIGNAL].revents || p[P_ZYGOTE].revents) && take_deaths(m, &end, exit_code))
+			return end;
 	}
 }

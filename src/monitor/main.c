@@ -31,11 +31,10 @@ static int clock_up(struct monitor *m, char *err, size_t errlen)
 {
 	struct timespec ts;
 
-	(void)m;
 	(void)err;
 	(void)errlen;
 	clock_gettime(CLOCK_REALTIME, &ts);
-	clock_init(&ARENA->machine.clock, cpu_tsc_khz(), ts.tv_sec * 1000000000L + ts.tv_nsec);
+	clock_init(&m->clock, cpu_tsc_khz(), ts.tv_sec * 1000000000L + ts.tv_nsec);
 	log_msg(LOG_CONFIG, "config: TSC %lu kHz\n", cpu_tsc_khz());
 	return 0;
 }
@@ -47,10 +46,13 @@ static void attach_host(const struct monitor *m)
 	struct machine *mach = &ARENA->machine;
 
 	physmem_layout(&mach->phys, m->opt.ram_bytes);
+	mach->clock = m->clock;
 	mach->dev.host.console_notify = view_notify_monitor;
 	mach->event_pending = &VCPU->event_pending;
 }
 
+/* At a reset, too: views can write the devices' state, and the bus has pointers. Only the
+ * battery-backed memory is kept; its reset takes any contents. */
 static int devices_up(struct monitor *m, char *err, size_t errlen)
 {
 	const struct device_config cfg = {
@@ -58,10 +60,17 @@ static int devices_up(struct monitor *m, char *err, size_t errlen)
 		.debug_exit_port = m->opt.debug_exit_port,
 		.debug_exit_size = m->opt.debug_exit_size,
 	};
+	struct machine *mach = &ARENA->machine;
+	const struct mc146818 rtc = mach->dev.rtc;
 	int rc;
 
+	memset(&mach->bus, 0, sizeof(mach->bus));
+	memset(&mach->dev, 0, sizeof(mach->dev));
 	attach_host(m);
-	rc = devices_init(&ARENA->machine, &cfg);
+	rc = devices_init(mach, &cfg);
+	if (rc == 0 && m->booted)
+		mach->dev.rtc = rtc;
+	m->booted = true;
 	if (rc < 0)
 		snprintf(err, errlen, "the machine's devices cannot be set up: %s", strerror(-rc));
 	return rc;
@@ -154,7 +163,7 @@ static const struct step steps[] = {
 	{ cpu_model_up, NULL, 0 },
 	{ sandbox_up, NULL, 0 },
 	{ clock_up, NULL, 0 },
-	{ devices_up, NULL, 0 },
+	{ devices_up, NULL, EACH_BOOT },
 	{ console_up, console_down, 0 },
 	{ signals_open, signals_close, 0 },
 	{ pools_up, NULL, EACH_BOOT },

@@ -7,6 +7,7 @@
 struct console {
 	int in_fd, out_fd;  /* -1: none */
 	bool mux;           /* Ctrl-A starts a key that is ours */
+	bool keys;          /* in_fd is a terminal with such keys: always read */
 	bool escaped;       /* Ctrl-A has been typed */
 	bool quit;          /* Ctrl-A X */
 };
@@ -15,8 +16,10 @@ struct monitor {
 	struct options opt;
 	struct console con;
 	int log_fd, signal_fd;
+	bool booted;        /* once */
 	bool no_more_views; /* starting one failed; said once */
 	u64 counters[CTR_MAX]; /* of the boots before this one */
+	struct clock clock; /* as it was started: views can write the machine's */
 };
 
 /* terminal.c: the terminal's mode; put back on every way out. */
@@ -30,7 +33,8 @@ int console_open(struct console *c, const struct options *o, char *err, size_t e
 void console_close(struct console *c);
 /* Moves what fits from the input to the guest's ring. True if the guest got any. */
 bool console_input(struct console *c);
-size_t console_input_room(void);
+/* Shall the input be read now? */
+bool console_can_take(const struct console *c);
 /* Writes what the guest has sent, as much as one write takes. True if there was any. */
 bool console_output(struct console *c);
 

@@ -68,20 +68,18 @@ void log_close(struct monitor *m)
 void log_drain(struct monitor *m)
 {
 	struct ring *r = &ARENA->log;
-	u32 used;
+	u32 tail = __atomic_load_n(&r->tail, __ATOMIC_RELAXED);
+	u32 used = __atomic_load_n(&r->head, __ATOMIC_ACQUIRE) - tail;
 
 	(void)m;
-	while ((used = ring_used(r))) {
-		u32 at = r->tail % RING_SIZE;
-		u32 len = used < RING_SIZE - at ? used : RING_SIZE - at;
-
-		if (used > RING_SIZE) /* a view has written nonsense there */
-			len = 0, used = r->head - r->tail;
-		else
-			used = len;
+	/* A view may have written nonsense there. And one that writes without end shall not
+	 * keep us here: what comes meanwhile is for the next time. */
+	for (u32 done = 0, len; used <= RING_SIZE && done < used; done += len) {
+		u32 at = (tail + done) % RING_SIZE;
+		len = used - done < RING_SIZE - at ? used - done : RING_SIZE - at;
 		log_write((const char *)r->data + at, len);
-		__atomic_store_n(&r->tail, r->tail + used, __ATOMIC_RELEASE);
 	}
+	__atomic_store_n(&r->tail, tail + used, __ATOMIC_RELEASE);
 }
 
 /* --- deaths -------------------------------------------------------------------------- */
@@ -120,6 +118,7 @@ static void report_flight(void)
 	}
 }
 
+/* The views are gone: what they have left does not change any more. */
 void report_death(struct monitor *m, const char *what)
 {
 	char death[sizeof(ARENA->death)];
@@ -127,6 +126,9 @@ void report_death(struct monitor *m, const char *what)
 	log_drain(m);
 	memcpy(death, ARENA->death, sizeof(death));
 	death[sizeof(death) - 1] = 0;
+	for (char *p = death; *p; p++) /* one line, and nothing for the terminal to obey */
+		if (*p < ' ' || *p > '~')
+			*p = '?';
 	report_line("%s%s%s", what, *death ? ": " : "", death);
 	if (m->log_fd > STDERR_FILENO)
 		log_printf("shadowbox: %s%s%s\n", what, *death ? ": " : "", death);

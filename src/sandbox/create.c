@@ -133,7 +133,7 @@ int sandbox_create(u64 ram_bytes, const struct policy *policy, char *err, size_t
 	if (pm.high_end > PHYS_4G)
 		madvise((void *)(PHYS_HVA + PHYS_4G), pm.high_end - PHYS_4G, MADV_HUGEPAGE);
 	ARENA->machine.phys = pm;
-	ARENA->policy = *policy;
+	ARENA->policy = s->policy = *policy;
 	ARENA->fold = FOLD_DEFAULT;
 	rc = probe_host(policy, err, errlen);
 	ARENA->policy.uffd &= ARENA->host.uffd_wp;
@@ -159,6 +159,8 @@ void sandbox_clear(void)
 	memset(a->view, 0, sizeof(a->view));
 	memset(a->flight, 0, sizeof(a->flight));
 	a->host = sandbox.host; /* views may have written there */
+	a->policy = sandbox.policy;
+	a->fold = FOLD_DEFAULT;
 	a->flight_next = 0;
 	a->view_wanted = a->running_view = a->hlt_futex = 0;
 	a->death[0] = 0;

@@ -27,19 +27,31 @@ static FILE *open_proc(pid_t pid, const char *file)
 	return fopen(path, "re");
 }
 
+/* Has its system call filter been installed? */
+bool view_is_filtered(pid_t pid)
+{
+	FILE *f = open_proc(pid, "status");
+	bool filtered = false;
+	char line[256];
+
+	while (f && fgets(line, sizeof(line), f))
+		filtered |= !strcmp(line, "Seccomp:\t2\n");
+	if (f)
+		fclose(f);
+	return filtered;
+}
+
 static int check_status(unsigned slot, pid_t pid, char *err, size_t errlen)
 {
-	bool seccomp = false, privs = false;
+	bool privs = false;
 	FILE *f = open_proc(pid, "status");
 	char line[256];
 
-	while (f && fgets(line, sizeof(line), f)) {
-		seccomp |= !strcmp(line, "Seccomp:\t2\n");
+	while (f && fgets(line, sizeof(line), f))
 		privs |= !strcmp(line, "NoNewPrivs:\t1\n");
-	}
 	if (f)
 		fclose(f);
-	if (!seccomp)
+	if (!view_is_filtered(pid))
 		return fail(err, errlen, slot, "no system call filter");
 	return privs ? 0 : fail(err, errlen, slot, "it may gain privileges");
 }

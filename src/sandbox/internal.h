@@ -14,8 +14,10 @@ struct sandbox {
 	bool no_ptrace;       /* the host refuses it; said once */
 	/* What the arena says of these is for information: views can write it. */
 	pid_t view[VIEW_MAX]; /* 0: none */
+	bool started[VIEW_MAX]; /* since sandbox_start */
 	struct host_caps host;
 	bool uffd;            /* views have a userfaultfd */
+	struct policy policy;
 };
 extern struct sandbox sandbox;
 
@@ -58,6 +60,7 @@ int uffd_open(void) MUST_CHECK;
 int uffd_probe(void) MUST_CHECK;
 /* inspect.c: looks at a started, not yet running view from outside. */
 int view_inspect(unsigned slot, pid_t pid, char *err, size_t errlen) MUST_CHECK;
+bool view_is_filtered(pid_t pid);
 /* view.c: the confined part of a view's start; waits for the inspection and its turn. */
 NORETURN void view_run(unsigned slot);
 void view_log_sink(const char *text, size_t len);

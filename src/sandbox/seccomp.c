@@ -19,64 +19,65 @@
 enum check_kind {
 	CHECK_NONE,
 	CHECK_MASKED,  /* (arg & mask) == value */
-	CHECK_OUTSIDE, /* [arg, arg + next arg) does not touch the zone */
+	CHECK_OUTSIDE, /* [arg, arg + next arg) does not touch the zone; no tag bits */
+	CHECK_KEY,     /* arg is *key */
 };
 struct check {
 	u8 kind, arg;
 	u64 mask, value;
+	const u8 *key;
 };
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
 #endif
-#define IS(arg, value) { CHECK_MASKED, arg, ~0UL, value }
-#define WITHIN(arg, bits) { CHECK_MASKED, arg, ~(u64)(bits), 0 }
-#define IS_BUT_FOR(arg, bits, value) { CHECK_MASKED, arg, ~(u64)(bits), value }
-#define OUTSIDE(arg) { CHECK_OUTSIDE, arg, 0, 0 }
+#define IS(arg, value) { CHECK_MASKED, arg, ~0UL, value, NULL }
+#define WITHIN(arg, bits) { CHECK_MASKED, arg, ~(u64)(bits), 0, NULL }
+#define IS_BUT_FOR(arg, bits, value) { CHECK_MASKED, arg, ~(u64)(bits), value, NULL }
+#define OUTSIDE(arg) { CHECK_OUTSIDE, arg, 0, 0, NULL }
+#define KEY(arg, name) { CHECK_KEY, arg, ~0UL, 0, &sandbox.host.name }
 
 struct rule {
 	u32 nr;
 	const char *why;
 	struct check check[4];
+	const bool *unless; /* the host can do without */
 };
+#define ALWAYS NULL
 
 #define DATA (PROT_READ | PROT_WRITE)
 static const struct rule rules[] = {
 	{ SYS_mmap, "fill: guest RAM at a guest address",
-	  { OUTSIDE(0), WITHIN(2, DATA), IS_BUT_FOR(3, MAP_POPULATE, MAP_SHARED | MAP_FIXED), IS(4, VIEW_RAM_FD) } },
+	  { OUTSIDE(0), WITHIN(2, DATA), IS_BUT_FOR(3, MAP_POPULATE, MAP_SHARED | MAP_FIXED), IS(4, VIEW_RAM_FD) }, ALWAYS },
 	{ SYS_mmap, "guest code that runs as it is",
-	  { OUTSIDE(0), IS(2, PROT_READ | PROT_EXEC), IS_BUT_FOR(3, MAP_POPULATE, MAP_SHARED | MAP_FIXED), IS(4, VIEW_RAM_FD) } },
-	{ SYS_rt_sigreturn, "way out of the fault handler", {} },
-	{ SYS_munmap, "invalidation", { OUTSIDE(0) } },
-	{ SYS_mprotect, "trace: take or give write access", { OUTSIDE(0), WITHIN(2, DATA) } },
-	{ SYS_pkey_mprotect, "fill: a page of the guest kernel", { OUTSIDE(0), WITHIN(2, DATA) } },
-	{ SYS_pkey_mprotect, "a patched copy of guest code", { OUTSIDE(0), IS(2, PROT_READ | PROT_EXEC) } },
-	{ SYS_futex, "hand-off and HLT: wait or wake", { WITHIN(1, 1) } },
-	{ SYS_timer_settime, "guest timers", {} },
-	{ SYS_write, "wake the monitor", { IS(0, VIEW_NOTIFY_FD), IS(2, 8) } },
-	{ SYS_arch_prctl, "FS.base where FSGSBASE is missing", { IS(0, 0x1002) } },
-	{ SYS_arch_prctl, "GS.base where FSGSBASE is missing", { IS(0, 0x1001) } },
-	{ SYS_mmap, "keep others out of a range",
-	  { OUTSIDE(0), IS(2, PROT_NONE), IS(3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE) } },
-	{ SYS_madvise, "fill: pages to read", { OUTSIDE(0), IS(2, MADV_POPULATE_READ) } },
-	{ SYS_madvise, "fill: pages to write", { OUTSIDE(0), IS(2, MADV_POPULATE_WRITE) } },
-	{ SYS_madvise, "drop pages but keep the mapping", { OUTSIDE(0), IS(2, MADV_DONTNEED) } },
-	{ SYS_clock_gettime, "time where the TSC is not invariant", {} },
-	{ SYS_clock_nanosleep, "wait for room in the log ring", {} },
-	{ SYS_sched_yield, "wait for another view", {} },
-	{ SYS_restart_syscall, "the kernel restarts a futex wait after a stop", {} },
-	{ SYS_exit_group, "end", {} },
+	  { OUTSIDE(0), IS(2, PROT_READ | PROT_EXEC), IS_BUT_FOR(3, MAP_POPULATE, MAP_SHARED | MAP_FIXED), IS(4, VIEW_RAM_FD) }, ALWAYS },
+	{ SYS_rt_sigreturn, "way out of the fault handler", {}, ALWAYS },
+	{ SYS_munmap, "invalidation", { OUTSIDE(0) }, ALWAYS },
+	{ SYS_mprotect, "trace: take or give write access", { OUTSIDE(0), WITHIN(2, DATA) }, ALWAYS },
+	{ SYS_pkey_mprotect, "fill: a low page of the guest kernel", { OUTSIDE(0), WITHIN(2, DATA), KEY(3, key_kl) }, ALWAYS },
+	{ SYS_pkey_mprotect, "fill: a page of the high half", { OUTSIDE(0), WITHIN(2, DATA), KEY(3, key_kh) }, ALWAYS },
+	{ SYS_pkey_mprotect, "a patched copy of guest code", { OUTSIDE(0), IS(2, PROT_READ | PROT_EXEC), KEY(3, key_zone) }, ALWAYS },
+	{ SYS_futex, "hand-off and HLT: wait or wake", { WITHIN(1, 1) }, ALWAYS },
+	{ SYS_timer_settime, "guest timers", { IS(1, 0) }, ALWAYS },
+	{ SYS_write, "wake the monitor", { IS(0, VIEW_NOTIFY_FD), IS(2, 8) }, ALWAYS },
+	{ SYS_arch_prctl, "FS.base where FSGSBASE is missing", { IS(0, 0x1002) }, &sandbox.host.fsgsbase },
+	{ SYS_arch_prctl, "GS.base where FSGSBASE is missing", { IS(0, 0x1001) }, &sandbox.host.fsgsbase },
+	{ SYS_madvise, "fill: pages to read", { OUTSIDE(0), IS(2, MADV_POPULATE_READ) }, ALWAYS },
+	{ SYS_madvise, "fill: pages to write", { OUTSIDE(0), IS(2, MADV_POPULATE_WRITE) }, ALWAYS },
+	{ SYS_clock_nanosleep, "wait for room in the log ring", { IS(0, 1), IS(1, 0) }, ALWAYS },
+	{ SYS_restart_syscall, "the kernel restarts a futex wait after a stop", {}, ALWAYS },
+	{ SYS_exit_group, "end", {}, ALWAYS },
 };
 
 /* With trace=uffd. Ranges cannot be checked here; these calls take and give back a right that
  * only this descriptor takes, in this process alone. */
 static const struct rule uffd_rules[] = {
-	{ SYS_ioctl, "trace: protect a page", { IS(0, VIEW_UFFD_FD), IS(1, UFFDIO_WRITEPROTECT) } },
-	{ SYS_ioctl, "trace: a mapping that has pages to be protected", { IS(0, VIEW_UFFD_FD), IS(1, UFFDIO_REGISTER) } },
+	{ SYS_ioctl, "trace: protect a page", { IS(0, VIEW_UFFD_FD), IS(1, UFFDIO_WRITEPROTECT) }, ALWAYS },
+	{ SYS_ioctl, "trace: a mapping that has pages to be protected", { IS(0, VIEW_UFFD_FD), IS(1, UFFDIO_REGISTER) }, ALWAYS },
 };
 
-/* Not allowed, but a signal (SIGSYS) instead of the end: the host's vsyscall page is in
- * reach of guest code that runs as it is. */
+/* Not allowed, but from the host's vsyscall page a signal (SIGSYS) instead of the end: it is
+ * in reach of guest code that runs as it is. */
 static const u32 trapped[] = { SYS_gettimeofday, SYS_time, SYS_getcpu };
 
 /* --- the compiler ------------------------------------------------------------------- */
@@ -127,14 +128,16 @@ static void emit_masked(struct program *p, const struct check *c)
 	}
 }
 
-/* 64-bit arithmetic on a 32-bit machine: passes if addr >= ZONE_END, or if
- * addr + len <= ZONE_BASE without overflow. */
+/* 64-bit arithmetic on a 32-bit machine: passes if ZONE_END <= addr < 2^47, or if
+ * addr + len <= ZONE_BASE without overflow. Beyond 2^47 is nothing, but where the processor
+ * ignores tags: then such an address may mean one of the zone. */
 static void emit_outside(struct program *p, unsigned arg)
 {
 	_Static_assert(!(u32)ZONE_BASE && !(u32)ZONE_END, "only high halves are compared");
 	unsigned start = p->len;
 
 	emit_load(p, arg, true);
+	emit(p, BPF_JMP | BPF_JGE | BPF_K, 0x8000, TO_FAIL, 0);
 	emit(p, BPF_JMP | BPF_JGE | BPF_K, ZONE_END >> 32, TO_PASS, 0);
 	emit_load(p, arg + 1, true);
 	emit(p, BPF_JMP | BPF_JGT | BPF_K, 0xffff, TO_FAIL, 0);
@@ -165,13 +168,29 @@ static void emit_rule(struct program *p, const struct rule *r)
 	emit(p, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr), 0, 0);
 	emit(p, BPF_JMP | BPF_JEQ | BPF_K, r->nr, 0, TO_FAIL);
 	for (size_t i = 0; i < ARRAY_LEN(r->check); i++) {
-		if (r->check[i].kind == CHECK_MASKED)
-			emit_masked(p, &r->check[i]);
-		else if (r->check[i].kind == CHECK_OUTSIDE)
-			emit_outside(p, r->check[i].arg);
+		struct check c = r->check[i];
+
+		if (c.kind == CHECK_KEY)
+			c.value = *c.key;
+		if (c.kind == CHECK_OUTSIDE)
+			emit_outside(p, c.arg);
+		else if (c.kind != CHECK_NONE)
+			emit_masked(p, &c);
 	}
 	emit(p, BPF_RET | BPF_K, SECCOMP_RET_ALLOW, 0, 0);
 	resolve(p, start, TO_FAIL, p->len);
+}
+
+static void emit_trapped(struct program *p)
+{
+	emit(p, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, instruction_pointer) + 4, 0, 0);
+	emit(p, BPF_JMP | BPF_JEQ | BPF_K, ~0u, 1, 0);
+	emit(p, BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS, 0, 0);
+	emit(p, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr), 0, 0);
+	for (size_t i = 0; i < ARRAY_LEN(trapped); i++) {
+		emit(p, BPF_JMP | BPF_JEQ | BPF_K, trapped[i], 0, 1);
+		emit(p, BPF_RET | BPF_K, SECCOMP_RET_TRAP, 0, 0);
+	}
 }
 
 static void build(struct program *p, bool uffd)
@@ -183,12 +202,9 @@ static void build(struct program *p, bool uffd)
 	for (size_t i = 0; uffd && i < ARRAY_LEN(uffd_rules); i++)
 		emit_rule(p, &uffd_rules[i]);
 	for (size_t i = 0; i < ARRAY_LEN(rules); i++)
-		emit_rule(p, &rules[i]);
-	emit(p, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr), 0, 0);
-	for (size_t i = 0; i < ARRAY_LEN(trapped); i++) {
-		emit(p, BPF_JMP | BPF_JEQ | BPF_K, trapped[i], 0, 1);
-		emit(p, BPF_RET | BPF_K, SECCOMP_RET_TRAP, 0, 0);
-	}
+		if (!rules[i].unless || !*rules[i].unless)
+			emit_rule(p, &rules[i]);
+	emit_trapped(p);
 	emit(p, BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS, 0, 0);
 }
 

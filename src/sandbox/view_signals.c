@@ -9,8 +9,8 @@
 void fault_async(ucontext_t *uc);
 void fault_step(ucontext_t *uc);
 void fault_host(int sig, ucontext_t *uc);
-void fault_return(const ucontext_t *uc);
 void fault_syscall(const siginfo_t *si, ucontext_t *uc);
+void fault_leave(ucontext_t *uc);
 
 extern void signal_entry(void), signal_entry_plain(void), signal_restorer(void);
 void view_signal(int sig, siginfo_t *si, ucontext_t *uc);
@@ -32,7 +32,7 @@ void view_signal(int sig, siginfo_t *si, ucontext_t *uc)
 	default:
 		fault_host(sig, uc);
 	}
-	fault_return(uc);
+	fault_leave(uc);
 }
 
 struct kernel_sigaction {

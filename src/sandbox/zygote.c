@@ -8,7 +8,10 @@
  * and wait for.
  *
  * Once the vDSO is gone nothing here may call libc functions that use it (clocks); plain
- * system call wrappers are fine. Every step either succeeds or ends in a message. */
+ * system call wrappers are fine. Every step either succeeds or ends in a message.
+ *
+ * Views that run already can write the arena while another one starts, which is not confined
+ * yet: nothing is decided here by what the arena says, but by `sandbox`, a private copy. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -78,10 +81,16 @@ static int keep_descriptors(int sock)
 	return 0;
 }
 
+/* What a view may map beside the zone. It bounds the page tables that mapping guest memory
+ * again and again makes the host build: 1/512 of it. A guest that wants more has its views
+ * flushed (map.c). */
+#define GUEST_MAPS_MAX (64UL << 30)
+
 static void drop_limits(void)
 {
-	static const struct { int which; u64 max; } limits[] = {
-		{ RLIMIT_CORE, 0 }, { RLIMIT_FSIZE, 0 }, { RLIMIT_MEMLOCK, 0 }, { RLIMIT_NOFILE, 8 },
+	const u64 space = 3 * CODE_SIZE + (4UL << 30) + 5 * sandbox.ram_size + GUEST_MAPS_MAX;
+	const struct { int which; u64 max; } limits[] = {
+		{ RLIMIT_CORE, 0 }, { RLIMIT_FSIZE, 0 }, { RLIMIT_MEMLOCK, 0 }, { RLIMIT_NOFILE, 8 }, { RLIMIT_AS, space },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
@@ -185,7 +194,7 @@ static int unmap_rest(void)
 
 static int zone_key(u64 a)
 {
-	const struct host_caps *h = &ARENA->host;
+	const struct host_caps *h = &sandbox.host;
 
 	if (a >= PHYS_HVA || (a >= HOT_VCPU_HVA && a < HOT_VCPU_HVA + HOT_VCPU_SIZE))
 		return h->key_p;
@@ -300,7 +309,7 @@ static long install_sigstack(void)
 	/* Disarmed while it is in use: the kernel then never looks where the interrupted
 	 * code's RSP, which is the guest's, points to. */
 	const stack_t st = { .ss_sp = (void *)VIEW_SIGSTACK_HVA, .ss_flags = (int)AUTODISARM,
-			     .ss_size = ARENA->host.sigstack_size };
+			     .ss_size = sandbox.host.sigstack_size };
 
 	return sys_sigaltstack(&st, NULL);
 }
@@ -311,7 +320,7 @@ static long map_user_table(unsigned slot)
 	long at = sys_mmap(HOT_TABLE_U_HVA, TABLE_SIZE, rw, MAP_SHARED | MAP_FIXED, ZYGOTE_HOT_FD,
 			   HOT_OFF_TABLES_U + slot * TABLE_SIZE);
 
-	return at < 0 ? at : sys_pkey_mprotect(HOT_TABLE_U_HVA, TABLE_SIZE, rw, ARENA->host.key_t);
+	return at < 0 ? at : sys_pkey_mprotect(HOT_TABLE_U_HVA, TABLE_SIZE, rw, sandbox.host.key_t);
 }
 
 /* On the view's own stack. The order matters: handlers before signals, descriptors and
@@ -331,7 +340,7 @@ static void view_setup(u64 slot)
 	signals_install((unsigned)slot);
 	require("unblock signals", sys_rt_sigprocmask(SIG_SETMASK, &no_signals, NULL));
 	require("take a signal", sys_tgkill(sys_getpid(), sys_gettid(), VIEW_KICK_SIGNAL)); /* entry.S: first_signal */
-	if (ARENA->host.native)
+	if (sandbox.host.native)
 		require("have system calls dispatched",
 			sys_prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0, 0, HOT_SELECT_HVA));
 	shadow_view_init((unsigned)slot);
@@ -355,7 +364,7 @@ NORETURN static void view_start(unsigned slot)
 	if (sys_getppid() != sandbox.monitor) /* died before the call above */
 		sys_exit_group(1);
 	require("map its stack", map_private(VIEW_STACK_HVA, VIEW_STACK_SIZE));
-	require("map its signal stack", map_private(VIEW_SIGSTACK_HVA, ARENA->host.sigstack_size));
+	require("map its signal stack", map_private(VIEW_SIGSTACK_HVA, sandbox.host.sigstack_size));
 	require("map its data", map_private(PRIVATE_HVA, PAGE_SIZE));
 	require("map its slots", map_private(HOT_SLOTS_U_HVA, PAGE_SIZE));
 	require("map its slots", map_private(HOT_SLOTS_K_HVA, PAGE_SIZE));
@@ -373,7 +382,7 @@ static void zygote_serve(u64 arg)
 	(void)arg;
 	if (rc < 0)
 		zygote_fail(ZYGOTE_SOCK_FD, "unmapping", rc);
-	rc = ARENA->host.native ? scrub_image() : 0;
+	rc = sandbox.host.native ? scrub_image() : 0;
 	if (rc < 0)
 		zygote_fail(ZYGOTE_SOCK_FD, "taking out code that gives rights", rc);
 	rc = key_zone();

@@ -234,5 +234,6 @@ struct shadow_pool {
 	u64 mode;
 };
 extern struct shadow_pool *shadow_pool;
+extern u64 shadow_pages; /* shadow_pool->pages, where views cannot write it */
 
 static inline void count(struct vcpu *v, enum counter c) { v->counters[c]++; }

@@ -716,11 +716,12 @@ void map_protect(u32 pfn)
 
 static u64 page_up(u64 n) { return (n + PAGE_SIZE - 1) & PAGE_MASK; }
 
-/* Private memory, only touched as it is used. */
+/* Private memory, only touched as it is used. The view is not confined yet: what it relies on
+ * must not be in the arena. */
 void map_init(unsigned slot)
 {
 	const u32 max[2] = { LOW_NODES, HIGH_NODES };
-	u64 bits = page_up(shadow_pool->pages / 8 + 8), total = page_up(sizeof(struct view_maps)), at;
+	u64 bits = page_up(shadow_pages / 8 + 8), total = page_up(sizeof(struct view_maps)), at;
 	struct view_maps *m = (struct view_maps *)VIEW_MAPS_HVA;
 	int prot = PROT_READ | PROT_WRITE;
 	long r;

@@ -10,6 +10,7 @@
 #include "internal.h"
 
 struct shadow_pool *shadow_pool;
+u64 shadow_pages;
 
 u8 page_flags_of(u64 pa)
 {
@@ -170,7 +171,7 @@ size_t shadow_init(void *base, size_t size)
 	struct pt_use *use;
 	u32 *hash;
 
-	s->pages = end >> PAGE_SHIFT;
+	s->pages = shadow_pages = end >> PAGE_SHIFT;
 	s->page_flags = carve(&at, s->pages);
 	s->region_traced = carve(&at, 2 * (s->pages / 512 + 1));
 	s->trace_log = carve(&at, TRACE_LOG_SIZE * sizeof(u32));
