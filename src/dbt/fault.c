@@ -429,6 +429,12 @@ static void page_fault(struct vcpu *v, ucontext_t *uc, const struct block *b, co
 	u8 flavour = (m->flags & MARK_LOW) ? FLAVOUR_KLOW : b->flavour;
 	bool low = flavour == FLAVOUR_KHIGH && !((hva - engine.fold) >> 63);
 
+	if ((m->flags & MARK_SOFT) && trial_covers(hva)) {
+		engine.trial.cr2 = hva;
+		store_state(v, uc, b, m);
+		land(uc, EXIT_ID_TRIAL);
+		return;
+	}
 	if ((m->flags & MARK_SOFT) || b->flavour == FLAVOUR_SOFT)
 		panic("host page fault at %lx in a soft operand (guest rip %lx)", hva, b->gva + m->goff);
 	v->rip = b->gva + m->goff;
