@@ -75,17 +75,18 @@ static void deselect(const struct vsib *g, unsigned i)
 		memset(lane(g, g->mask, i * g->size), 0, g->size);
 }
 
+static void clear_from(const struct vsib *g, unsigned reg, unsigned at)
+{
+	for (unsigned end = (g->state & STATE_AVX512) ? 64 : 32; at < end; at += 4)
+		memset(lane(g, reg, at), 0, 4);
+}
+
 /* VEX extends the sign of each mask element over the whole of it before the first access. */
 static void extend_mask(const struct vsib *g)
 {
 	for (unsigned i = 0; i < g->n; i++)
 		memset(lane(g, g->mask, i * g->size), selected(g, i) ? 0xff : 0, g->size);
-}
-
-static void clear_from(const struct vsib *g, unsigned reg, unsigned at)
-{
-	for (unsigned end = (g->state & STATE_AVX512) ? 64 : 32; at < end; at += 4)
-		memset(lane(g, reg, at), 0, 4);
+	clear_from(g, g->mask, g->n * g->size);
 }
 
 /* False: #UD. */
@@ -139,6 +140,8 @@ static int access(const struct vsib *g, unsigned i)
 	if (mem_read(g->v, a, buf, g->size, ACC_READ) != CPU_NEXT)
 		return CPU_FAULT;
 	memcpy(elem, buf, g->size);
+	/* The register is written, all of it, with the first element. */
+	clear_from(g, g->reg, g->n * g->size);
 	return CPU_NEXT;
 }
 

@@ -320,9 +320,11 @@ static void gather(void)
 	int idx = 1 + rn(5), dst = 8 + rn(4), mask = 12 + rn(4);
 	bool ev = (features & F_AVX512) && chance(50);
 
-	/* vpsrld ymm_idx, ymm_idx, 21: each index under 2048 */
-	INSN(.vex = ev ? 2 : 1, .map = 1, .pp = 1, .op = 0x72, .modrm = true, .reg = 2, .rm = idx,
-	     .vvvv = idx, .l = ev ? 2 : 1, .imm_len = 1, .imm = 21);
+	bool quad = chance(40);
+
+	/* vpsrld or vpsrlq idx, idx, 21 or 53: each index under 2048 */
+	INSN(.vex = ev ? 2 : 1, .map = 1, .pp = 1, .op = quad ? 0x73 : 0x72, .modrm = true, .reg = 2, .rm = idx,
+	     .vvvv = idx, .l = ev ? 2 : 1, .w = ev && quad, .imm_len = 1, .imm = quad ? 53 : 21);
 	u64 at = chance(70) ? DATA_LO + rn(4000) : DATA_LO + DATA_SIZE - rn(3000);
 	in.mem = (struct mem){ .on = true, .base = 6, .index = idx, .scale_log = rn(2), .vsib = 1 };
 	if (chance(10)) {
@@ -342,10 +344,10 @@ static void gather(void)
 		in.vex = 2;
 		in.l = rn(3);
 		in.aaa = 1 + rn(7);
-		in.op = (chance(70) ? 0x90 : 0xa0) | (chance(50) ? 2 : 0);
+		in.op = (chance(70) ? 0x90 : 0xa0) | (chance(50) ? 2 : 0) | quad;
 		in.w = rn(2);
 	} else {
-		in.op = 0x90 | (chance(50) ? 2 : 0);
+		in.op = 0x90 | (chance(50) ? 2 : 0) | quad;
 		in.w = rn(2);
 		in.l = rn(2);
 		in.vvvv = mask;
