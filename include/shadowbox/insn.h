@@ -32,7 +32,7 @@ enum access { ACC_READ = 1, ACC_WRITE = 2, ACC_EXEC = 4, ACC_IMPLICIT_SUPERVISOR
 	/* 32-bit only */ \
 	X(AAA) X(DAA) X(BOUND) X(ARPL) X(SALC) \
 	/* operands that the translator treats specially */ \
-	X(LEA) X(NOP) X(XLAT) X(MASKMOV) X(TOO_LONG)
+	X(LEA) X(NOP) X(XLAT) X(MASKMOV) X(GATHER) X(TOO_LONG)
 
 enum op {
 #define X(id) OP_##id,

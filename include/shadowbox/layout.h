@@ -25,6 +25,7 @@
 /* Sub-areas of HOT_HVA, each with its own protection key. The slots are private to a view:
  * what is in them matters within one instruction only. */
 #define HOT_VCPU_HVA HOT_HVA                      /* struct vcpu, key P */
+#define HOT_BOUNCE_HVA (HOT_HVA + 0x80000UL)      /* two pages between unmapped ones, key P */
 #define HOT_SLOTS_U_HVA (HOT_HVA + 0x100000UL)    /* struct slots of user code, key S */
 #define HOT_SLOTS_K_HVA (HOT_HVA + 0x180000UL)    /* struct slots of kernel code, key KS */
 #define HOT_SELECT_HVA (HOT_HVA + 0x1c0000UL)     /* this view's system call selector, key D */

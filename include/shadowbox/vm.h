@@ -26,6 +26,7 @@ struct view_slot {
 /* Engine policy, from -accel sub-options; read-only after start. */
 struct policy {
 	bool all_soft;   /* every memory operand soft */
+	bool user_soft;  /* those of user code */
 	bool no_chain;   /* no direct chaining, no inline indirect lookup */
 	bool one_view;   /* one view for all CR3s, flushed at each switch */
 	bool no_pkeys;   /* pretend that the host lacks protection keys */

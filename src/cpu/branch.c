@@ -53,8 +53,9 @@ static int call(struct vcpu *v, u64 target, unsigned size)
 
 	target &= size_mask(size);
 	stack_current(v, &s);
-	TRY(code_target_check(v, &v->seg[SEG_CS], target));
+	/* Processors store the return address before they look at the target. */
 	TRY(stack_push(v, &s, v->next_rip, size));
+	TRY(code_target_check(v, &v->seg[SEG_CS], target));
 	stack_commit(v, &s);
 	v->rip = target;
 	return CPU_JUMP;

@@ -74,7 +74,7 @@ static int side_open(const struct strop *op, enum gpr reg, enum seg_reg seg, u32
 	if (!s->n) {
 		s->kind = SOFT_SPLIT;
 		s->n = 1;
-		return CPU_NEXT;
+		return soft_resolve(op->v, s->addr, op->size, acc, &ref);
 	}
 	low = op->back ? off - (s->n - 1) * op->size : off;
 	if (s->n > 1 && seg_linear(op->v, seg, low, s->n * op->size, acc, &unused) != CPU_NEXT)
@@ -306,9 +306,10 @@ static int cmps_chunk(const struct strop *op, u64 want, u64 *done, bool *stop)
 {
 	struct side src, dst;
 
-	TRY(side_open(op, RSI, source_seg(op), ACC_READ, want, &src));
-	TRY(side_open(op, RDI, SEG_ES, ACC_READ, src.n, &dst));
-	TRY(compare(op, &src, &dst, dst.n, done, stop));
+	/* Where both fault, RDI's is reported. */
+	TRY(side_open(op, RDI, SEG_ES, ACC_READ, want, &dst));
+	TRY(side_open(op, RSI, source_seg(op), ACC_READ, dst.n, &src));
+	TRY(compare(op, &src, &dst, src.n, done, stop));
 	advance(op, RSI, *done);
 	advance(op, RDI, *done);
 	return CPU_NEXT;
@@ -366,15 +367,16 @@ static int outs_chunk(const struct strop *op, u64 want, u64 *done, bool *stop)
 }
 
 /* --- the repeat loop ---------------------------------------------------------------------- */
-/* With 32-bit addresses in 64-bit code Intel CPUs clear upper halves even if ECX is 0:
- * RCX always, the pointers of MOVS and STOS. */
-static void zero_count(const struct strop *op)
+/* With 32-bit addresses in 64-bit code Intel CPUs clear upper halves before a repeated
+ * instruction begins, even if ECX is 0 or the first element faults: RCX always, the
+ * pointers of MOVS and STOS. */
+static void clear_upper(const struct strop *op)
 {
 	struct vcpu *v = op->v;
 
 	if (op->in->code_size != 64 || op->asize != 4 || cpu_model.vendor != VENDOR_INTEL)
 		return;
-	v->gpr[RCX] = 0;
+	v->gpr[RCX] = (u32)v->gpr[RCX];
 	if (op->in->op == OP_MOVS)
 		v->gpr[RSI] = (u32)v->gpr[RSI];
 	if (op->in->op == OP_MOVS || op->in->op == OP_STOS)
@@ -391,20 +393,27 @@ static int run(struct vcpu *v, const struct insn *in, unsigned size, chunk_fn ch
 		.back = v->rflags & FL_DF,
 		.step = (v->rflags & FL_DF) ? -(i64)size : (i64)size,
 	};
-	bool stop = false;
-	u64 done, count;
+	bool stop = false, compares = in->op == OP_CMPS || in->op == OP_SCAS;
+	u64 done, count, flags = v->rflags;
 
 	if (!in->rep)
 		return chunk(&op, 1, &done, &stop);
 	count = reg_read(v, RCX, op.asize);
-	if (!count)
-		zero_count(&op);
+	clear_upper(&op);
 	while (count && !stop) {
-		TRY(chunk(&op, count, &done, &stop));
+		int r = chunk(&op, count, &done, &stop);
+
+		/* A comparison's flags are those of its end. */
+		if (r != CPU_NEXT && compares)
+			v->rflags = flags;
+		TRY(r);
 		count -= done;
 		reg_write(v, RCX, count, op.asize);
-		if (count && !stop && v->event_pending)
+		if (count && !stop && v->event_pending) {
+			if (compares)
+				v->rflags = flags;
 			return CPU_AGAIN;
+		}
 	}
 	return CPU_NEXT;
 }

@@ -52,6 +52,7 @@ enum {
 	EXIT_ID_EXEC,    /* user code left its pages for one that is not executable here: engine.exec_fault */
 	EXIT_ID_SINGLE,  /* what runs as it is met something special: translate one instruction */
 	EXIT_ID_SYSCALL, /* SYSCALL of user code that runs as it is */
+	EXIT_ID_TRIAL,   /* page fault in the trial of a soft operand: engine.trial.cr2 */
 	EXIT_FIRST = 16,
 };
 

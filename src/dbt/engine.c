@@ -42,7 +42,7 @@ void fpu_restore(const void *area)
 /* --- what code comes next ------------------------------------------------------------------ */
 u8 engine_flavour(const struct vcpu *v)
 {
-	if (ARENA->policy.all_soft || cpu_code_size(v) != 64)
+	if (ARENA->policy.all_soft || (ARENA->policy.user_soft && v->cpl == 3) || cpu_code_size(v) != 64)
 		return FLAVOUR_SOFT;
 	if (v->cpl == 3)
 		return FLAVOUR_USER;

@@ -3,12 +3,21 @@
 #pragma once
 #include "cache.h"
 
-/* Memory shared with translated code through key P: bounce buffer of soft operands. */
-#define SOFT_BOUNCE_HVA (HOT_VCPU_HVA + 0x8000)
-#define SOFT_BOUNCE_SIZE 0x3000
-
 /* What a soft operand needs after its instruction has run. */
 enum soft_after { SOFT_AFTER_NONE, SOFT_AFTER_TRACE, SOFT_AFTER_MMIO, SOFT_AFTER_BOUNCE };
+
+/* A soft operand that cannot be resolved, while the processor is asked what that means. */
+struct trial {
+	bool on;
+	bool have[2];            /* which of the operand's pages are there, in the bounce buffer */
+	const struct insn *in;
+	u32 exit, len;
+	u64 ea;
+	i64 offset;              /* of the operand from the address in the pointer register */
+	u64 at;                  /* host address of the operand */
+	u64 cr2;                 /* of the host's page fault */
+	struct exc exc;          /* what resolving it found */
+};
 
 struct engine {
 	unsigned slot;
@@ -35,6 +44,7 @@ struct engine {
 	u32 bounce_len;
 	gpa_t mmio;
 	void *bounce;
+	struct trial trial;
 };
 extern struct engine engine;
 
@@ -91,6 +101,15 @@ u8 engine_mode(const struct vcpu *v);
 
 void fpu_save(void *area);
 void fpu_restore(const void *area);
+/* trial.c. begin: v->exc says why the operand at ea cannot be resolved. True: go inside at
+ * *pc; false: deliver v->exc. */
+bool trial_begin(struct vcpu *v, u32 exit, gla_t ea, i64 offset, u32 len, u64 *pc);
+bool trial_fault(struct vcpu *v, u64 *pc); /* EXIT_ID_TRIAL: the same choice */
+void trial_end(struct vcpu *v);            /* the instruction ran to its end */
+bool trial_covers(u64 hva);                /* is a page fault there the answer? */
+
+int gather_scatter(struct vcpu *v, const struct insn *in);
+u32 xsave_offset(unsigned component); /* in the standard format; 2 and up */
 int xsave_family(struct vcpu *v, const struct insn *in); /* XSAVE, XSAVEC, XSAVEOPT, XRSTOR */
 int fpu_xrstor(const void *area, u64 mask); /* entry.S; -1: #GP */
 void cpu_dump(const struct vcpu *v);

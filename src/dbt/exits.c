@@ -60,7 +60,7 @@ static int soft_pointer(struct vcpu *v, const struct insn *in, gla_t ea, void **
 {
 	u32 len = operand_size(in), acc = in->mem_access;
 	/* Same offset in the page as the operand: alignment checks see the truth. */
-	u8 *bounce = (u8 *)SOFT_BOUNCE_HVA + (ea.v & ~PAGE_MASK);
+	u8 *bounce = (u8 *)HOT_BOUNCE_HVA + (ea.v & ~PAGE_MASK);
 	struct soft_ref ref;
 
 	engine.after = SOFT_AFTER_NONE;
@@ -119,7 +119,7 @@ static int soft_store(struct vcpu *v, const struct exit_rec *x, const struct ins
 
 /* XCHG of a page-table entry, which is how kernels take one out; false: another
  * instruction, or nothing traced. The operand is one aligned entry, or less. */
-static bool soft_exchange(struct vcpu *v, const struct insn *in, gla_t ea, int *rc)
+static bool soft_exchange(struct vcpu *v, const struct exit_rec *x, const struct insn *in, gla_t ea, u64 *pc, int *rc)
 {
 	struct soft_ref ref;
 	u64 old = 0;
@@ -136,27 +136,30 @@ static bool soft_exchange(struct vcpu *v, const struct insn *in, gla_t ea, int *
 	memcpy(ref.ptr, &v->gpr[in->reg], in->opsize);
 	trace_write_end(v, &engine.tw);
 	v->gpr[in->reg] = old;
+	*pc = CODE_RX_HVA + x->done;
+	*rc = CPU_JUMP;
 	return true;
 }
 
 /* CPU_NEXT: go inside at *pc; CPU_JUMP: all is done, go on at *pc. */
-static int soft_begin(struct vcpu *v, const struct exit_rec *x, const struct insn *in, u64 *pc)
+static int soft_begin(struct vcpu *v, u32 id, const struct insn *in, u64 *pc)
 {
+	const struct exit_rec *x = &cache->exit[id];
 	i64 offset = bit_string_offset(v, in);
-	gla_t ea = cpu_ea(v, in);
-	void *ptr;
+	gla_t ea = gla(cpu_ea(v, in).v + offset);
+	void *ptr = NULL;
 	u64 val;
-	int rc;
+	int r;
 
+	engine.trial.on = false;
 	if (stored_value(v, in, &val))
-		return soft_store(v, x, in, ea, val, pc);
-	if (soft_exchange(v, in, ea, &rc)) {
-		*pc = CODE_RX_HVA + x->done;
-		return rc == CPU_NEXT ? CPU_JUMP : rc;
-	}
-	ea.v += offset;
-	if (soft_pointer(v, in, ea, &ptr) != CPU_NEXT)
-		return CPU_FAULT;
+		r = soft_store(v, x, in, ea, val, pc);
+	else if (!soft_exchange(v, x, in, ea, pc, &r))
+		r = soft_pointer(v, in, ea, &ptr);
+	if (r == CPU_FAULT)
+		return trial_begin(v, id, ea, offset, operand_size(in), pc) ? CPU_NEXT : CPU_FAULT;
+	if (r == CPU_JUMP)
+		return CPU_JUMP;
 	*(u64 *)spill_slot(cache->block[x->block].flavour, x->scratch) = v->gpr[x->scratch];
 	v->gpr[x->scratch] = (u64)ptr - offset;
 	*pc = CODE_RX_HVA + (engine.after == SOFT_AFTER_NONE && x->resume_a ? x->resume_a : x->resume_b);
@@ -167,6 +170,8 @@ static int soft_end(struct vcpu *v, const struct exit_rec *x)
 {
 	enum soft_after after = engine.after;
 
+	if (engine.trial.on)
+		trial_end(v);
 	engine.after = SOFT_AFTER_NONE;
 	v->gpr[x->scratch] = *(u64 *)spill_slot(cache->block[x->block].flavour, x->scratch);
 	switch (after) {
@@ -254,6 +259,7 @@ static int run_callout(struct vcpu *v, const struct insn *in)
 	case OP_LEA: return op_lea(v, in);
 	case OP_XLAT: return op_xlat(v, in);
 	case OP_XSAVE: case OP_XRSTOR: return xsave_family(v, in);
+	case OP_GATHER: return gather_scatter(v, in);
 	}
 	if (!cpu_ops[in->op])
 		return cpu_fault(v, EXC_UD);
@@ -371,6 +377,8 @@ enum after_exit exit_handle(struct vcpu *v, u64 *pc)
 	case EXIT_ID_FAULT:
 		v->counters[CTR_EXIT_FAULT]++;
 		return fault_to_guest(v);
+	case EXIT_ID_TRIAL:
+		return trial_fault(v, pc) ? GO_INSIDE : fault_to_guest(v);
 	case EXIT_ID_RESUME:
 		*pc = engine.resume_pc;
 		return GO_RESUME;
@@ -412,11 +420,10 @@ enum after_exit exit_handle(struct vcpu *v, u64 *pc)
 		v->counters[CTR_EXIT_SOFT]++;
 		if (log_on(LOG_EXITS))
 			log_printf("exit: soft operand at %lx\n", v->rip);
-		switch (soft_begin(v, x, in, pc)) {
+		switch (soft_begin(v, id, in, pc)) {
 		case CPU_NEXT: return GO_INSIDE;
 		case CPU_JUMP: return resume_or_dispatch(v, x, x->done, pc);
 		}
-		stack_fault(v, in);
 		return fault_to_guest(v);
 	case EXIT_SOFT_DONE:
 		v->counters[CTR_EXIT_SOFT_DONE]++;

@@ -511,6 +511,12 @@ static void page_fault(struct vcpu *v, ucontext_t *uc, const struct block *b, co
 	bool low = flavour == FLAVOUR_KHIGH && !((hva - engine.fold) >> 63);
 	enum fill_result r;
 
+	if ((m->flags & MARK_SOFT) && trial_covers(hva)) {
+		engine.trial.cr2 = hva;
+		store_state(v, uc, b, m);
+		land(uc, EXIT_ID_TRIAL);
+		return;
+	}
 	if ((m->flags & MARK_SOFT) || b->flavour == FLAVOUR_SOFT)
 		panic("host page fault at %lx in a soft operand (guest rip %lx)", hva, b->gva + m->goff);
 	v->rip = b->gva + m->goff;

@@ -203,13 +203,15 @@ static void emit_close(struct tr *t)
 static void soft(struct tr *t)
 {
 	struct emit *e = &t->e;
-	struct pending_soft *p = &t->pending[t->n_pending++];
+	struct pending_soft *p;
 	u32 id;
 
-	if (t->in.vsib) {
-		raise(t, EXC_UD);
+	if (t->in.vsib) { /* no single address */
+		t->in.op = OP_GATHER;
+		callout(t, true);
 		return;
 	}
+	p = &t->pending[t->n_pending++];
 	p->in = t->in;
 	p->goff = e->goff;
 	p->reg = scratch_pick(&t->in, 0);
@@ -1070,7 +1072,7 @@ u32 translate_block(struct vcpu *v, u8 flavour, u8 mode, u64 gva, u64 gpa, u64 p
 	t.b = b;
 	t.v = v;
 	t.fold = ARENA->fold;
-	t.all_soft = ARENA->policy.all_soft;
+	t.all_soft = ARENA->policy.all_soft || (ARENA->policy.user_soft && (mode & MODE_CPL3));
 	if (!emit_safe_block(&t))
 		return 0;
 	cache->code_next = t.e.off;

@@ -28,6 +28,8 @@ static const struct component *components(void)
 	return c;
 }
 
+u32 xsave_offset(unsigned component) { return components()[component].offset; }
+
 /* Bytes from the start of the area to the end of the last component in mask. */
 static u32 area_size(u64 mask, bool compact)
 {

@@ -58,6 +58,7 @@ struct accel_switch {
 
 static const struct accel_switch accel_switches[] = {
 	SWITCH("soft", all_soft, false, "every memory operand through the software TLB"),
+	SWITCH("usersoft", user_soft, false, "the same for user code alone"),
 	SWITCH("chain", no_chain, true, "direct chaining and inline indirect lookup"),
 	SWITCH("pkeys", no_pkeys, true, "protection keys between guest user and guest kernel"),
 	SWITCH("native", no_native, true, "user code runs as it is where it can (off: all is translated)"),

@@ -118,6 +118,7 @@ int sandbox_create(u64 ram_bytes, const struct policy *policy, char *err, size_t
 		{ "the code cache", &s->code_fd, CODE_RX_HVA, CODE_SIZE, 0, PROT_READ | PROT_EXEC },
 		{ "the code cache", &s->code_fd, CODE_RW_HVA, CODE_SIZE, 0, rw },
 		{ "the vCPU", &s->hot_fd, HOT_VCPU_HVA, HOT_VCPU_SIZE, HOT_OFF_VCPU, rw },
+		{ "the bounce buffer", &s->hot_fd, HOT_BOUNCE_HVA, HOT_BOUNCE_SIZE, HOT_OFF_BOUNCE, rw },
 		{ "the lookup table", &s->hot_fd, HOT_TABLE_K_HVA, TABLE_SIZE, HOT_OFF_TABLE_K, rw },
 		{ "the lookup tables", &s->hot_fd, TABLES_U_HVA, VIEW_MAX * TABLE_SIZE, HOT_OFF_TABLES_U, rw },
 		{ "patched code", &s->ram_fd, PATCH_HVA, PATCH_SIZE, s->ram_end, rw },

@@ -23,7 +23,9 @@ extern struct sandbox sandbox;
 
 /* Layout of the memfd behind HOT_HVA. */
 #define HOT_OFF_VCPU 0UL
-#define HOT_VCPU_SIZE 0x10000UL
+#define HOT_VCPU_SIZE 0x8000UL
+#define HOT_OFF_BOUNCE 0x8000UL
+#define HOT_BOUNCE_SIZE 0x2000UL
 #define HOT_OFF_TABLE_K 0x100000UL
 #define HOT_OFF_TABLES_U 0x200000UL
 #define HOT_SIZE (HOT_OFF_TABLES_U + VIEW_MAX * TABLE_SIZE)

@@ -177,7 +177,7 @@ int probe_host(const struct policy *policy, char *err, size_t errlen)
 	h->pkru_offset = read_pkru_offset();
 	h->key_sigstack = probe_denied_sigstack(h->key_zone) ? h->key_zone : h->key_s;
 	/* Signal frames that user code could write would be a way to other rights. */
-	h->native = !policy->no_native && !policy->all_soft && h->fsgsbase && h->key_sigstack == h->key_zone &&
+	h->native = !policy->no_native && !policy->all_soft && !policy->user_soft && h->fsgsbase && h->key_sigstack == h->key_zone &&
 		    probe_dispatch();
 	rc = uffd_probe();
 	h->uffd_wp = rc == 0;

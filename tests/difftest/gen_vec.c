@@ -312,27 +312,42 @@ static void evex(const struct row *r)
 	emit_insn(&in);
 }
 
-/* Gathers and scatters with indices made small. */
+/* Gathers and scatters with indices made small; some of their elements lie behind the
+ * data, and some of their registers are the same. */
 static void gather(void)
 {
 	struct insn in = { .modrm = true, .map = 2, .pp = 1, .vex = 1 };
 	int idx = 1 + rn(5), dst = 8 + rn(4), mask = 12 + rn(4);
 	bool ev = (features & F_AVX512) && chance(50);
 
-	/* vpsrld ymm_idx, ymm_idx, 21: each index under 2048 */
-	INSN(.vex = ev ? 2 : 1, .map = 1, .pp = 1, .op = 0x72, .modrm = true, .reg = 2, .rm = idx,
-	     .vvvv = idx, .l = ev ? 2 : 1, .imm_len = 1, .imm = 21);
-	emit_mov_imm(6, DATA_LO + rn(4000));
+	bool quad = chance(40);
+
+	/* vpsrld or vpsrlq idx, idx, 21 or 53: each index under 2048 */
+	INSN(.vex = ev ? 2 : 1, .map = 1, .pp = 1, .op = quad ? 0x73 : 0x72, .modrm = true, .reg = 2, .rm = idx,
+	     .vvvv = idx, .l = ev ? 2 : 1, .w = ev && quad, .imm_len = 1, .imm = quad ? 53 : 21);
+	u64 at = chance(70) ? DATA_LO + rn(4000) : DATA_LO + DATA_SIZE - rn(3000);
 	in.mem = (struct mem){ .on = true, .base = 6, .index = idx, .scale_log = rn(2), .vsib = 1 };
+	if (chance(10)) {
+		in.mem.seg = chance(50) ? 0x64 : 0x65;
+		at -= in.mem.seg == 0x64 ? FS_BASE : GS_BASE;
+	} else if (chance(10)) {
+		in.mem.a32 = true;
+		at |= rnd() << 32;
+	}
+	emit_mov_imm(6, at);
+	if (chance(6))
+		dst = rn(16);
+	if (chance(6))
+		mask = rn(16);
 	in.reg = dst;
 	if (ev) {
 		in.vex = 2;
 		in.l = rn(3);
 		in.aaa = 1 + rn(7);
-		in.op = (chance(70) ? 0x90 : 0xa0) | (chance(50) ? 2 : 0);
+		in.op = (chance(70) ? 0x90 : 0xa0) | (chance(50) ? 2 : 0) | quad;
 		in.w = rn(2);
 	} else {
-		in.op = 0x90 | (chance(50) ? 2 : 0);
+		in.op = 0x90 | (chance(50) ? 2 : 0) | quad;
 		in.w = rn(2);
 		in.l = rn(2);
 		in.vvvv = mask;
