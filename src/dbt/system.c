@@ -257,6 +257,11 @@ static bool translate_syscall(struct tr *t)
 	EMIT(e, 0x9c, 0x41, 0x5b); /* pushfq; pop r11 */
 	emit_load_abs(e, RSP, UR(RSP));
 	emit_mark(e, MARK_STEP);
+	if (ARENA->host.native) { /* AC would stay set; only code that jumped here has it */
+		EMIT(e, 0x41, 0xf7, 0xc3); /* test r11d, AC */
+		emit_u32(e, FL_AC);
+		EMIT(e, 0x74, 0x02, 0x0f, 0x0b); /* jz over; ud2 */
+	}
 	EMIT(e, 0x41, 0x81, 0xe3); /* and r11d, FL_HOST */
 	emit_u32(e, FL_HOST);
 	EMIT(e, 0x41, 0x81, 0xcb); /* or r11d, IF and bit 1 */
