@@ -84,9 +84,9 @@ static void clear_from(const struct vsib *g, unsigned reg, unsigned at)
 /* VEX extends the sign of each mask element over the whole of it before the first access. */
 static void extend_mask(const struct vsib *g)
 {
-	for (unsigned i = 0; i < g->n; i++)
+	for (unsigned i = 0; i < g->vl / g->size; i++)
 		memset(lane(g, g->mask, i * g->size), selected(g, i) ? 0xff : 0, g->size);
-	clear_from(g, g->mask, g->n * g->size);
+	clear_from(g, g->mask, g->vl);
 }
 
 /* False: #UD. */
@@ -140,8 +140,9 @@ static int access(const struct vsib *g, unsigned i)
 	if (mem_read(g->v, a, buf, g->size, ACC_READ) != CPU_NEXT)
 		return CPU_FAULT;
 	memcpy(elem, buf, g->size);
-	/* The register is written, all of it, with the first element. */
-	clear_from(g, g->reg, g->n * g->size);
+	/* What lies above the vector goes with the first element, what lies in it and above the
+	 * last element at the end. */
+	clear_from(g, g->reg, g->vl);
 	return CPU_NEXT;
 }
 
