@@ -105,6 +105,7 @@ void fpu_restore(const void *area);
  * *pc; false: deliver v->exc. */
 bool trial_begin(struct vcpu *v, u32 exit, gla_t ea, i64 offset, u32 len, u64 *pc);
 bool trial_fault(struct vcpu *v, u64 *pc); /* EXIT_ID_TRIAL: the same choice */
+void trial_exception(struct vcpu *v);     /* the processor raised v->exc */
 void trial_end(struct vcpu *v);            /* the instruction ran to its end */
 bool trial_covers(u64 hva);                /* is a page fault there the answer? */
 

@@ -376,6 +376,7 @@ enum after_exit exit_handle(struct vcpu *v, u64 *pc)
 		return GO_DISPATCH;
 	case EXIT_ID_FAULT:
 		v->counters[CTR_EXIT_FAULT]++;
+		trial_exception(v);
 		return fault_to_guest(v);
 	case EXIT_ID_TRIAL:
 		return trial_fault(v, pc) ? GO_INSIDE : fault_to_guest(v);

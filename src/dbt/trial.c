@@ -10,7 +10,9 @@
  * is missing.
  *
  * The bounce buffer (layout.h) lies between unmapped pages: either of the operand's two
- * pages can be there alone. Device registers in such an operand are read more than once. */
+ * pages can be there alone. Only an operand across the end of the low half is tried where
+ * it is: hosts map nothing in the last page there, and with five-level paging, which knows
+ * no such end, a masked operand may be told #PF for #GP. Device registers in such an operand are read more than once. */
 #include <string.h>
 #include "engine.h"
 #include "shadowbox/log.h"
@@ -32,9 +34,26 @@ static void check_canonical(struct vcpu *v, const struct insn *in, u64 ea, u32 l
 		cpu_fault_err(v, in->seg == SEG_SS ? EXC_SS : EXC_GP, 0);
 }
 
+static bool is_masked(const struct insn *in)
+{
+	u8 op = in->opcode;
+
+	if (in->vex == 4)
+		return in->bytes[in->off_prefix_end + 3] & 7;
+	return in->op == OP_MASKMOV ||
+	       (in->vex && in->map == 2 && ((op >= 0x2c && op <= 0x2f) || op == 0x8c || op == 0x8e));
+}
+
+static bool ends_beyond(const struct trial *t)
+{
+	return gla_is_canonical(t->ea) && !gla_is_canonical(t->ea + t->len - 1) && is_masked(t->in);
+}
+
 /* Where the first of the operand's two pages is for this try. */
 static u64 place(const struct trial *t)
 {
+	if (!t->have[0] && ends_beyond(t))
+		return t->ea & PAGE_MASK;
 	if (t->have[0])
 		return t->have[1] ? HOT_BOUNCE_HVA : HOT_BOUNCE_HVA + PAGE_SIZE;
 	return t->have[1] ? HOT_BOUNCE_HVA - PAGE_SIZE : HOT_BOUNCE_HVA - 4 * PAGE_SIZE;
@@ -118,7 +137,7 @@ bool trial_fault(struct vcpu *v, u64 *pc)
 	struct exc exc = t->exc;
 	struct soft_ref ref;
 
-	if (exc.vector == EXC_PF) {
+	if (exc.vector == EXC_PF || (!page && ends_beyond(t))) {
 		if (soft_resolve(v, gla(t->ea + delta), 1, t->in->mem_access, &ref) == CPU_NEXT && !t->have[page]) {
 			t->have[page] = true;
 			enter(v, t, pc);
@@ -130,6 +149,16 @@ bool trial_fault(struct vcpu *v, u64 *pc)
 	t->on = false;
 	v->exc = exc;
 	return false;
+}
+
+void trial_exception(struct vcpu *v)
+{
+	struct trial *t = &engine.trial;
+
+	/* The host's operand is not addressed through SS. */
+	if (t->on && t->at == t->ea && v->exc.vector == EXC_GP)
+		v->exc = t->exc;
+	t->on = false;
 }
 
 void trial_end(struct vcpu *v)
