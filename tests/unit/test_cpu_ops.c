@@ -461,6 +461,11 @@ static void test_near_branches(void **state)
 	ind.rm = RAX;
 	v->gpr[RAX] = BIT(63);
 	expect_fault(run_op(&ind), EXC_GP, 0);
+	/* The return address is stored before the target is looked at. */
+	ind.op = OP_CALL_IND;
+	expect_fault(run_op(&ind), EXC_GP, 0);
+	assert_int_equal(v->gpr[RSP], STACK_KERNEL);
+	assert_int_equal(*(u64 *)(STACK_KERNEL - 8), v->next_rip);
 	loop.imm = CODE;
 	v->gpr[RCX] = 2;
 	assert_int_equal(run_op(&loop), CPU_JUMP);

@@ -171,6 +171,56 @@ static void test_backward_fault_address(void **state)
 	assert_int_equal(v->gpr[RCX], 48);
 }
 
+/* CMPS reads ES:RDI first, also where the element crosses a page. */
+static void test_compare_fault_order(void **state)
+{
+	struct insn in = rep_insn(OP_CMPS, 0xa7, 4);
+
+	(void)state;
+	page_kind[page_of(AREA) + 1] = PAGE_ABSENT;
+	v->gpr[RCX] = 5;
+	v->gpr[RSI] = AREA + PAGE_SIZE + 0x10;
+	v->gpr[RDI] = AREA + PAGE_SIZE + 0x20;
+	expect_fault(run_op(&in), EXC_PF, 0);
+	assert_int_equal(v->exc.cr2, AREA + PAGE_SIZE + 0x20);
+	v->gpr[RDI] = AREA + PAGE_SIZE - 1;
+	expect_fault(run_op(&in), EXC_PF, 0);
+	assert_int_equal(v->exc.cr2, AREA + PAGE_SIZE);
+}
+
+/* The flags of a comparison are set at its end, not by the elements before a fault. */
+static void test_compare_fault_keeps_flags(void **state)
+{
+	struct insn in = rep_insn(OP_SCAS, 0xae, 1);
+
+	(void)state;
+	page_kind[page_of(AREA) + 1] = PAGE_ABSENT;
+	memset((void *)AREA, 0x55, PAGE_SIZE);
+	v->gpr[RAX] = 0x55;
+	v->gpr[RCX] = 10;
+	v->gpr[RDI] = AREA + PAGE_SIZE - 4;
+	v->rflags = (v->rflags & ~(u64)FL_ARITH) | FL_CF | FL_SF;
+	expect_fault(run_op(&in), EXC_PF, 0);
+	assert_int_equal(v->gpr[RCX], 6);
+	assert_int_equal(v->rflags & FL_ARITH, FL_CF | FL_SF);
+}
+
+/* Upper halves go before the first element of a repeated move with 32-bit addresses. */
+static void test_fault_with_short_addresses(void **state)
+{
+	struct insn in = rep_insn(OP_STOS, 0xaa, 1);
+	bool intel = cpu_model.vendor == VENDOR_INTEL;
+
+	(void)state;
+	in.addrsize = 4;
+	page_kind[page_of(AREA)] = PAGE_ABSENT;
+	v->gpr[RCX] = 7UL << 32 | 3;
+	v->gpr[RDI] = 9UL << 32 | AREA;
+	expect_fault(run_op(&in), EXC_PF, PF_W);
+	assert_int_equal(v->gpr[RCX], intel ? 3 : 7UL << 32 | 3);
+	assert_int_equal(v->gpr[RDI], intel ? AREA : 9UL << 32 | AREA);
+}
+
 static void test_interrupted(void **state)
 {
 	struct insn in = rep_insn(OP_MOVS, 0xa4, 1);
@@ -278,6 +328,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup(f, setup)
 	const struct CMUnitTest tests[] = {
 		T(test_matches_real_cpu), T(test_fault_is_precise), T(test_backward_fault_address),
+		T(test_compare_fault_order), T(test_compare_fault_keeps_flags), T(test_fault_with_short_addresses),
 		T(test_interrupted), T(test_traced_pages), T(test_mmio), T(test_ins_outs),
 		T(test_fs_source_and_16bit_wrap),
 	};
