@@ -105,12 +105,12 @@ static void bend_and_reset(unsigned slot)
 }
 
 const struct attack corruptions[] = {
-	{ "random bytes: machine, views, rings", "ends, or ends when asked", bend_arena, END_ASKED, SEEDED | WITH_STATS, NULL },
-	{ "the same, stop requests taken back", "ends, or ends when asked", bend_arena_on, END_ASKED, SEEDED | WITH_STATS, NULL },
+	{ "random bytes: machine, views, rings", "ends, or ends when asked", bend_arena, END_ASKED, SEEDED | QUIET | WITH_STATS, NULL },
+	{ "the same, stop requests taken back", "ends, or ends when asked", bend_arena_on, END_ASKED, SEEDED | QUIET | WITH_STATS, NULL },
 	{ "random bytes: shadow and code tables", "ends, or ends when asked", bend_pools, END_ASKED, SEEDED, NULL },
 	{ "random bytes: translated code", "ends, or ends when asked", bend_code, END_ASKED, SEEDED, NULL },
 	{ "random bytes: vCPU", "ends, or ends when asked", bend_vcpu, END_ASKED, SEEDED, NULL },
 	{ "random bytes: guest memory", "ends, or ends when asked", bend_memory, END_ASKED, SEEDED, NULL },
-	{ "random bytes, then resets", "starts again; ends when asked", bend_and_reset, END_ASKED, SEEDED | WITH_RESET, NULL },
+	{ "random bytes, then resets", "starts again; ends when asked", bend_and_reset, END_ASKED, SEEDED | QUIET | WITH_RESET, NULL },
 	{ NULL, NULL, NULL, 0, 0, NULL },
 };

@@ -21,7 +21,7 @@ enum attack_flags {
 	WITH_STATS = 4,
 	ANY_CODE = 8,    /* what the machine's exit code is, is the guest's to say */
 	SEEDED = 16,     /* runs with many seeds */
-	QUIET = 32,      /* may end without a word */
+	QUIET = 32,      /* may end without a word, as isa-debug-exit does */
 	SLOW = 64,       /* takes some seconds to do its worst */
 };
 struct attack {
