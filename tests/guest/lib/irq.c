@@ -50,15 +50,20 @@ u64 tsc_per_ms(void)
 	if (rate)
 		return rate;
 	pit_periodic(0);
-	u16 last = pit_count();
-	u64 t0 = rdtsc();
-	u32 ticks = 0;
-	while (ticks < 1193182 / 50) { /* 20 ms */
-		u16 now = pit_count();
-		ticks += (u16)(last - now);
-		last = now;
+	/* Whatever the host runs meanwhile makes it too large: the least of some. */
+	for (u32 tries = 0; tries < 5; tries++) {
+		u16 last = pit_count();
+		u64 t0 = rdtsc(), one;
+		u32 ticks = 0;
+		while (ticks < 1193182 / 250) { /* 4 ms */
+			u16 now = pit_count();
+			ticks += (u16)(last - now);
+			last = now;
+		}
+		one = (rdtsc() - t0) * 1193182 / ((u64)ticks * 1000);
+		if (!rate || one < rate)
+			rate = one;
 	}
-	rate = (rdtsc() - t0) * 1193182 / ((u64)ticks * 1000);
 	return rate;
 }
 
