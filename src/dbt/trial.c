@@ -10,21 +10,26 @@
  * is missing.
  *
  * The bounce buffer (layout.h) lies between unmapped pages: either of the operand's two
- * pages can be there alone. Only an operand across the end of the low half is tried where
- * it is: hosts map nothing in the last page there, and with five-level paging, which knows
- * no such end, a masked operand may be told #PF for #GP. Device registers in such an operand are read more than once. */
+ * pages can be there alone. Only an operand across the end of the low half that may be
+ * accessed in parts is tried where it is: hosts map nothing in the last page there. With
+ * five-level paging, which knows no such end, it may get #PF for #GP.
+ *
+ * Device registers in such an operand are read more than once. */
 #include <string.h>
 #include "engine.h"
 #include "shadowbox/log.h"
 
 #define OPERAND_MAX 512 /* FXSAVE */
 
+static bool is_x87(const struct insn *in)
+{
+	return !in->vex && in->map == 0 && in->opcode >= 0xd8 && in->opcode <= 0xdf;
+}
+
 /* Only these know of other exceptions than those of their operand. */
 static bool is_plain(const struct insn *in)
 {
-	bool x87 = in->opcode >= 0xd8 && in->opcode <= 0xdf;
-
-	return !in->vex && in->map == 0 && !x87 && !in->lock;
+	return !in->vex && in->map == 0 && !is_x87(in) && !in->lock;
 }
 
 /* A limit of the address space inside the operand comes before its pages. */
@@ -34,19 +39,21 @@ static void check_canonical(struct vcpu *v, const struct insn *in, u64 ea, u32 l
 		cpu_fault_err(v, in->seg == SEG_SS ? EXC_SS : EXC_GP, 0);
 }
 
-static bool is_masked(const struct insn *in)
+/* Masked, or x87, whose larger operands are accessed piece by piece: may fault for its first
+ * bytes before the last are looked at, or without. */
+static bool has_parts(const struct insn *in)
 {
 	u8 op = in->opcode;
 
 	if (in->vex == 4)
 		return in->bytes[in->off_prefix_end + 3] & 7;
-	return in->op == OP_MASKMOV ||
+	return in->op == OP_MASKMOV || is_x87(in) ||
 	       (in->vex && in->map == 2 && ((op >= 0x2c && op <= 0x2f) || op == 0x8c || op == 0x8e));
 }
 
 static bool ends_beyond(const struct trial *t)
 {
-	return gla_is_canonical(t->ea) && !gla_is_canonical(t->ea + t->len - 1) && is_masked(t->in);
+	return gla_is_canonical(t->ea) && !gla_is_canonical(t->ea + t->len - 1) && has_parts(t->in);
 }
 
 /* Where the first of the operand's two pages is for this try. */
