@@ -240,16 +240,26 @@ static bool uses_stack(u16 op)
 	return false;
 }
 
+static bool operand_is_canonical(struct vcpu *v, const struct insn *in)
+{
+	u64 ea = cpu_ea(v, in).v;
+
+	return gla_is_canonical(ea) && (!in->mem_size || gla_is_canonical(ea + in->mem_size - 1));
+}
+
 /* Memory accesses know no segment and report non-canonical addresses as #GP(0); through
- * SS it is #SS(0). */
+ * SS it is #SS(0). Operands come before the stack, but for POP. */
 static void stack_fault(struct vcpu *v, const struct insn *in)
 {
 	u64 sp = in->op == OP_LEAVE ? v->gpr[RBP] : v->gpr[RSP];
+	bool bad_stack = uses_stack(in->op) && (!gla_is_canonical(sp) || !gla_is_canonical(sp - 8));
+	bool bad_operand = in->has_mem && !operand_is_canonical(v, in);
 
 	if (v->exc.vector != EXC_GP || v->exc.error || in->code_size != 64)
 		return;
-	if ((in->has_mem && in->seg == SEG_SS && !gla_is_canonical(cpu_ea(v, in).v)) ||
-	    (uses_stack(in->op) && (!gla_is_canonical(sp) || !gla_is_canonical(sp - 8))))
+	if (bad_operand && !(bad_stack && in->op == OP_POP))
+		bad_stack = in->seg == SEG_SS;
+	if (bad_stack)
 		v->exc.vector = EXC_SS;
 }
 
