@@ -39,11 +39,11 @@ static u64 n_pages;
 #define HOST_USER_CS 0x33
 #define HOST_USER_SS 0x2b
 #define REWRITES_MAX 1000 /* of a page in a while; one costs some 15 microseconds */
-#define EVENTS_MAX 512  /* signals that code of a page may cost, halved each window: a sixth to a third of the time */
+#define EVENTS_MAX 512  /* signals that code of a page may cost, halved each window */
 #define AGAIN_AFTER 2   /* epochs until a page that was left to the translator is tried again */
 #define TIRE_SHIFT 27   /* of the time stamp counter: some 50 milliseconds */
 #define TIRED 3000      /* ... in which a process may come this often to translated pages */
-#define WINDOW_SHIFT 23 /* of the time stamp counter: some milliseconds */
+#define WINDOW_SHIFT 25 /* of the time stamp counter: some ten milliseconds */
 
 size_t native_init(void *base, size_t room)
 {
