@@ -147,10 +147,12 @@ static void note(struct regs *f)
 	seen_flags[seen++ & 15] = flags();
 }
 
+static u64 place;
+
 static int go(const void *code)
 {
 	regs_init(&r);
-	r.rsi = UDATA + 0x10;
+	r.rsi = place + 0x10;
 	return run(&r, code);
 }
 
@@ -159,10 +161,13 @@ static void flag(void)
 {
 	if (!offered())
 		return;
-	u64 *u = virt(map_new(UDATA, RW | US));
+	pa = page_alloc();
+	u64 *u = virt(pa);
 	set_cr4(SMAP);
 	on_vector(0x82, note);
-	for (u32 i = 0; i < 4; i++) {
+	for (u32 i = 0; i < 4 * ARRAY_SIZE(places); i++) {
+		if (i % 4 == 0)
+			map(place = places[i / 4], pa, RW | US);
 		u[2] = 7;
 		EQ("stac", go(a_stac), VEC_EXIT);
 		EQ("set", r.rax & (AC | 1), AC | 1);
@@ -183,10 +188,10 @@ static void flag(void)
 		EQ("AC", r.rflags & AC, 0);
 		EQ("popfw leaves AC", go(a_popf32), 14);
 		EQ("read", r.rax, 7);
-		regs_init(&r); r.rsi = UDATA + 0x10; r.rdx = AC | 2;
+		regs_init(&r); r.rsi = place + 0x10; r.rdx = AC | 2;
 		EQ("iret to AC", run(&r, a_iret), VEC_EXIT);
 		EQ("read", r.rax, 7);
-		regs_init(&r); r.rsi = UDATA + 0x10; r.rdx = 2; r.rflags |= AC;
+		regs_init(&r); r.rsi = place + 0x10; r.rdx = 2; r.rflags |= AC;
 		EQ("iret to no AC", run(&r, a_iret), 14);
 		EQ("calls and jumps", go(a_call), 14);
 		EQ("read", r.rax, 7);
@@ -221,11 +226,12 @@ static void single_steps(void)
 {
 	if (!offered())
 		return;
-	u64 *u = virt(map_new(UDATA, RW | US));
+	u64 *u = virt(pa = page_alloc());
 	set_cr4(SMAP);
 	u[2] = 9;
 	on_vector(1, on_step);
-	for (u32 i = 0; i < 3; i++) {
+	for (u32 i = 0; i < 2 * ARRAY_SIZE(places); i++) {
+		map(place = places[i / 2], pa, RW | US);
 		steps = step_ac = 0;
 		EQ("exit", go(t_steps), VEC_EXIT);
 		EQ("AC at each", step_ac, 0x338); /* 11 0011 1000 */
