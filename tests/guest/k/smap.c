@@ -127,6 +127,32 @@ static void operands(void)
 	set_cr4(0);
 }
 
+/* CR4 alone changes, between accesses by instructions that have been tried without SMAP first. */
+SNIP(s_load, "mov (%rsi),%rax");
+SNIP(s_store, "mov %rax,(%rsi)");
+SNIP(s_movs, "lea -64(%rsp),%rdi; mov $3,%ecx; rep movsb");
+static void switched(void)
+{
+	static const char *const code[] = { s_load, s_store, s_movs };
+
+	if (!offered())
+		return;
+	for (u32 i = 0; i < ARRAY_SIZE(places) * ARRAY_SIZE(code); i++) {
+		u64 va = places[i / ARRAY_SIZE(code)];
+
+		map_new(va, RW | US);
+		for (u32 n = 0; n < 24; n++) { /* with AC first, so that the page is at hand */
+			if (n % 4 == 0)
+				set_cr4(n & 4 ? SMAP : 0);
+			regs_init(&r);
+			r.rsi = va;
+			r.rflags |= n & 1 ? 0 : AC;
+			EQ("vector", run(&r, code[i % ARRAY_SIZE(code)]), (n & 5) == 5 ? 14 : VEC_EXIT);
+		}
+	}
+	set_cr4(0);
+}
+
 /* --- AC ------------------------------------------------------------------------------- */
 SNIP(a_stac, "stc; stac; pushfq; pop %rax; clac; pushfq; pop %rbx; stac; stac; pushfq; pop %rcx; clac; clac; pushfq; pop %rdx");
 SNIP(a_pair, "stac; mov (%rsi),%rax; clac; mov (%rsi),%rbx");
@@ -246,11 +272,17 @@ static void single_steps(void)
 static u64 kstack[64];
 u64 call_flags, call_or, kstack_top;
 LABEL(call_entry);
-asm(".text\ncall_entry: mov %rsp,%rbp; lea kstack_top(%rip),%rsp; mov (%rsp),%rsp\n"
+asm(".text\ncall_entry: mov %rsp,%rbp; mov kstack_top(%rip),%rsp\n"
     "push %r11; pushfq; pop %rax; or %rax,call_or(%rip); mov %rax,call_flags(%rip)\n"
-    "stac; mov (%rsi),%rdx; pop %r11; mov %rbp,%rsp; sysretq\n");
+    "stac; mov (%rsi),%rdx; pop %r11; mov %rbp,%rsp; sysretq\n"
+    "call_entry_id: mov %rsp,%rbp; mov kstack_top(%rip),%rsp\n"
+    "pushfq; pop %rax; or %rax,call_or(%rip)\n"
+    "pushfq; orl $0x200000,(%rsp); popfq; mov %rbp,%rsp; sysretq\n");
+LABEL(call_entry_id);
+#define ID 0x200000UL
 SNIP(u_calls, "mov $200,%ebx; xor %r8d,%r8d; 1: syscall; pushfq; pop %rax; or %rax,%r8; dec %ebx; jnz 1b");
 SNIP(u_calls_ac, "mov $20,%ebx; 1: syscall; pushfq; orl $0x40000,(%rsp); popfq; syscall; pushfq; pop %r8; push $2; popfq; dec %ebx; jnz 1b; pushfq; orl $0x40000,(%rsp); popfq; syscall; nop");
+SNIP(u_pages, "mov $20,%ebx; 1: str %eax; syscall; add $0x10000,%rsi; dec %ebx; jnz 1b; nop");
 SNIP(u_sets_ac, "mov $3,%ebx; 1: syscall; dec %ebx; jnz 1b; pushfq; orl $0x40000,(%rsp); popfq; nop");
 asm(".pushsection .snip,\"ax\"\nu_compat: mov $3,%ebx; 1: syscall; dec %ebx; jnz 1b\n"
     "sub $16,%rsp; lea 2f(%rip),%rax; mov %eax,(%rsp); movl $0x23,4(%rsp); ljmp *(%rsp)\n"
@@ -264,19 +296,25 @@ static void calls(void)
 {
 	if (!offered())
 		return;
-	map_new(UDATA, RW | US);
 	set_cr4(SMAP | SMEP);
 	kstack_top = (u64)(kstack + 60);
 	*pte_of(COMPAT, 3) |= US;
 	*pte_of(COMPAT, 2) = 0;
 	memcpy(virt(map_new(COMPAT, US)), u_compat, (u64)(u_compat_end - u_compat));
 	map_new(COMPAT + 4096, US | RW);
+	memcpy(virt(map_new(COMPAT + 8192, US)), u_sets_ac, (u64)(u_sets_ac_end - u_sets_ac));
 	wrmsr(0xc0000081, (u64)SEL_KCS << 32 | (u64)(SEL_UCS32 & ~3) << 48);
 	wrmsr(0xc0000082, (u64)call_entry);
 	for (u32 i = 0; i < 6; i++) {
 		bool masks = i & 1;
 
+		wrmsr(0xc0000082, (u64)call_entry);
 		wrmsr(0xc0000084, masks ? 0x47fd5 : 0x7fd5);
+		for (u32 p = 0; p < 20; p++) /* each is found in the middle of a call */
+			map_new(UDATA + p * 0x10000, RW | US);
+		regs_init(&r); r.rsi = UDATA;
+		EQ("pages", RUN_USER(&r, u_pages), VEC_EXIT);
+		EQ("the kernel's AC stays there", r.rflags & AC, 0);
 		regs_init(&r); r.rsi = UDATA; call_or = 0;
 		EQ("calls", RUN_USER(&r, u_calls), VEC_EXIT);
 		EQ("AC of the kernel is not its own again", call_or & AC, 0);
@@ -288,13 +326,19 @@ static void calls(void)
 		EQ("AC comes back", r.r8 & AC, AC);
 		EQ("and stays", r.rflags & AC, AC);
 		regs_init(&r); r.rsi = UDATA;
-		EQ("AC set after SYSRET", RUN_USER(&r, u_sets_ac), VEC_EXIT);
+		r.rsp = COMPAT + 0x1800;
+		EQ("AC set after SYSRET", run_user_at(&r, COMPAT + 8192), VEC_EXIT);
 		EQ("AC", r.rflags & AC, AC);
 		regs_init(&r); r.rsi = UDATA;
 		r.rsp = COMPAT + 0x1800;
 		EQ("32-bit code after SYSRET", run_user_at(&r, COMPAT), VEC_EXIT);
 		EQ("CS", r.cs, SEL_UCS32);
 		EQ("ran", (u32)r.rbx, 77);
+		wrmsr(0xc0000082, (u64)call_entry_id);
+		regs_init(&r); r.rsi = UDATA; call_or = 0;
+		EQ("calls of a kernel with ID", RUN_USER(&r, u_calls), VEC_EXIT);
+		EQ("ID of user code", (r.r8 | r.rflags) & ID, 0);
+		EQ("ID at the next call", call_or & ID, 0);
 	}
 	set_cr4(0);
 }
@@ -556,7 +600,7 @@ static void not_offered(void)
 }
 
 const struct test tests[] = {
-	{ "smap.operands", operands }, { "smap.flag", flag }, { "smap.single_steps", single_steps },
+	{ "smap.operands", operands }, { "smap.switched", switched }, { "smap.flag", flag }, { "smap.single_steps", single_steps },
 	{ "smap.calls", calls }, { "smap.code", code }, { "smap.code_crossing", code_crossing },
 	{ "smap.implicit", implicit }, { "smap.not_offered", not_offered }, { NULL, NULL },
 };
