@@ -53,9 +53,13 @@ u8 engine_flavour(const struct vcpu *v)
 	return ((v->rip + engine.fold) >> 47) ? FLAVOUR_SOFT : FLAVOUR_KHIGH;
 }
 
-static bool smap_closes(const struct vcpu *v)
+/* MODE_CLOSED or 0. */
+static u8 closed_mode(const struct vcpu *v)
 {
-	return (v->cr4 & CR4_SMAP) && cpu_paging(v) && !(v->rflags & FL_AC) && engine_flavour(v) == FLAVOUR_KLOW;
+	bool closed = !(v->rip >> 47) && (v->cr4 & CR4_SMAP) && !(v->rflags & FL_AC) && cpu_paging(v) &&
+		      engine_flavour(v) == FLAVOUR_KLOW;
+
+	return closed ? MODE_CLOSED : 0;
 }
 
 u8 engine_mode(const struct vcpu *v)
@@ -64,7 +68,7 @@ u8 engine_mode(const struct vcpu *v)
 
 	return (v->cpl == 3 ? MODE_CPL3 : 0) | (context_fast_user(v) ? MODE_FAST : 0) | ((v->cr0 & (CR0_TS | CR0_EM)) ? MODE_FPU_TRAP : 0) |
 	       (size == 32 ? MODE_CODE32 : size == 16 ? MODE_CODE16 : 0) | ((v->rflags & FL_TF) ? MODE_STEP : 0) |
-	       (smap_closes(v) ? MODE_CLOSED : 0);
+	       closed_mode(v);
 }
 
 u32 engine_rights(u8 flavour, u8 mode)
@@ -371,13 +375,13 @@ static void run_once(struct vcpu *v, struct machine *m, u64 *resume)
 		*resume = 0;
 	}
 	v->shadow_rip = shadow ? v->rip : ~0UL;
-	enter(v, pc, flavour, engine_rights(flavour, smap_closes(v) ? MODE_CLOSED : 0), false);
+	enter(v, pc, flavour, engine_rights(flavour, closed_mode(v)), false);
 }
 
 static void go_on(struct vcpu *v, u64 pc)
 {
 	v->shadow_rip = ~0UL;
-	enter(v, pc, engine.flavour, engine_rights(engine.flavour, smap_closes(v) ? MODE_CLOSED : 0), false);
+	enter(v, pc, engine.flavour, engine_rights(engine.flavour, closed_mode(v)), false);
 }
 
 /* Inside an instruction (soft operand): enter at once, with the rights to use the pointer. */
