@@ -73,7 +73,7 @@ u8 engine_mode(const struct vcpu *v)
 
 u32 engine_rights(u8 flavour, u8 mode)
 {
-	return (mode & MODE_CLOSED) ? engine.pkru_closed : engine.pkru[flavour];
+	return flavour == FLAVOUR_KLOW && (mode & MODE_CLOSED) ? engine.pkru_closed : engine.pkru[flavour];
 }
 
 /* The decoder is library code: it wants its own FS.base and may use vector registers. */
