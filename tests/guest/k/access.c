@@ -219,7 +219,7 @@ static void place_set(u64 base, int leaf, u32 how)
 
 static void combinations(int leaf)
 {
-	u64 stride = knob("stride", 19), n = 0;
+	u64 stride = knob("stride", 23), n = 0;
 	u32 ctls = 4;
 
 	if (has(7, 1, 7) && has(7, 1, 20))
