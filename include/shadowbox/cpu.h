@@ -185,6 +185,7 @@ struct cpu_model;
 int cpu_model_parse(const char *spec, char *err, size_t errlen) MUST_CHECK;
 /* Prints model names, one a line (-cpu help). */
 void cpu_model_list(void (*print)(const char *line));
+bool cpu_offers_smap(void); /* and so STAC and CLAC */
 u64 cpu_model_xcr0(void); /* XCR0 bits that guests may set */
 u64 cpu_tsc_khz(void);    /* host TSC frequency, measured or from CPUID 0x15 */
 

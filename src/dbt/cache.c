@@ -296,6 +296,7 @@ void cache_check_premises(const struct vcpu *v)
 		[PREMISE_LSTAR] = v->lstar,
 		[PREMISE_STAR] = (v->star & ~0xffffffffUL) | (v->efer & EFER_SCE),
 		[PREMISE_SFMASK] = v->sfmask,
+		[PREMISE_SMAP] = v->cr4 & CR4_SMAP,
 		[PREMISE_TSC] = (u32)v->tsc_aux | (v->cr4 & CR4_TSD) << 32 | (u64)(v->tsc_offset != 0) << 63,
 	};
 
@@ -470,7 +471,7 @@ void dbt_unmapped(unsigned slot, gla_t start, u64 len)
 		for (unsigned s = 0; s < VIEW_MAX; s++)
 			if (s == slot || slot == VIEW_MAX)
 				table_clear(table_user_of(s), &cache->used_user[s]);
-		if (cache->table_kind[0] >> 6 == FLAVOUR_KLOW)
+		if (kind_flavour(cache->table_kind[0]) == FLAVOUR_KLOW)
 			table_flush(false);
 		return;
 	}

@@ -81,9 +81,13 @@ enum block_mode {
 	/* User code whose CS, SS and flags are those that SYSRET loads (flags: IF alone, but
 	 * the arithmetic ones): SYSCALL and SYSRET need not leave translated code. */
 	MODE_FAST = 32,
+	/* Kernel-low code from which SMAP keeps user pages away now: CR4.SMAP, and not RFLAGS.AC.
+	 * (Kernel-high code reaches user pages by low.c and soft operands, which look at AC.) */
+	MODE_CLOSED = 64,
 };
 /* Mode and flavour: a lookup table holds blocks of one kind at a time. */
-static inline u8 block_kind(u8 flavour, u8 mode) { return mode | flavour << 6; }
+static inline u16 block_kind(u8 flavour, u8 mode) { return (u16)(mode | flavour << 8); }
+static inline u8 kind_flavour(u16 kind) { return kind >> 8; }
 struct block {
 	u64 gva;
 	u64 page0, page1; /* gpa of the page, and of the next if the code crosses; ~0 none */
@@ -104,6 +108,7 @@ enum premise {
 	PREMISE_LSTAR,  /* SYSCALL and SYSRET in line */
 	PREMISE_STAR,   /* and EFER.SCE */
 	PREMISE_SFMASK,
+	PREMISE_SMAP,   /* accesses to user memory look at RFLAGS.AC: CR4.SMAP */
 	PREMISE_COUNT
 };
 
@@ -136,7 +141,7 @@ struct cache {
 	u64 premise[PREMISE_COUNT]; /* what the blocks that rest on it were translated for */
 	bool native_now;  /* the user tables may lead to code as it is */
 	bool native_off;  /* not in this VM: some translated code could give rights */
-	u8 table_kind[2]; /* which blocks (block_kind) the kernel and user tables hold */
+	u16 table_kind[2]; /* which blocks (block_kind) the kernel and user tables hold */
 	struct mark stub_mark[40]; /* back-map of the lookup stubs; off from the cache's start */
 	u32 n_stub_marks;
 	/* Entry points of the common stubs. */
@@ -198,7 +203,8 @@ struct slots {
 	/* In the kernel's page only: guest state that translated code changes without C, copied
 	 * from struct vcpu when it is entered and back when it has left (context.c). */
 	u64 intr;         /* RFLAGS.IF: FL_IF or 0 */
-	u64 sysflags;     /* RFLAGS as PUSHF stores it, but the flags of FL_HOST and IF */
+	u64 sysflags;     /* RFLAGS as PUSHF stores it, with AC, but the flags of FL_HOST and IF */
+	u64 no_ac;        /* to be added to that: 0 if AC is set, else -FL_AC */
 	u64 gs_base, kernel_gs_base;
 	u64 gs_host, kernel_gs_host; /* what the host's FS.base holds for them in kernel-high code */
 	u64 fs_base;

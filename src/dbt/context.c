@@ -76,12 +76,13 @@ bool context_fast_user(const struct vcpu *v)
 	       !ARENA->policy.no_chain;
 }
 
-/* Is user code of the current address space at home here, and the user lookup table its? */
+/* Is user code of the current address space at home here, and the user lookup table its? And
+ * has the kernel no flags that SYSRET would have to take away? (AC it does.) */
 static bool user_ready(const struct vcpu *v)
 {
 	u8 mode = MODE_CPL3 | MODE_FAST | ((v->cr0 & (CR0_TS | CR0_EM)) ? MODE_FPU_TRAP : 0);
 
-	return cache->table_kind[true] == block_kind(FLAVOUR_USER, mode) && shadow_view_is_home(v) &&
+	return !(v->rflags & ~(u64)(FL_HOST | FL_AC | FL_RF | 2)) && cache->table_kind[true] == block_kind(FLAVOUR_USER, mode) && shadow_view_is_home(v) &&
 	       engine.slots_cr3 == v->cr3 && cache->native_now == native_after_sysret(v) && !v->irq_waiting && !v->nmi_pending && !v->nmi_blocked;
 }
 
@@ -90,7 +91,8 @@ static void load_kernel_slots(const struct vcpu *v, u8 flavour)
 	struct slots *k = slots_of(FLAVOUR_KHIGH);
 
 	k->intr = v->intr_enabled ? FL_IF : 0;
-	k->sysflags = (v->rflags & ~(u64)(FL_HOST | FL_IF | FL_RF | FL_VM)) | 2;
+	k->sysflags = (v->rflags & ~(u64)(FL_HOST | FL_IF | FL_RF | FL_VM)) | FL_AC | 2;
+	k->no_ac = (v->rflags & FL_AC) ? 0 : -(u64)FL_AC;
 	k->gs_base = v->seg[SEG_GS].base;
 	k->kernel_gs_base = v->kernel_gs_base;
 	k->gs_host = folded(k->gs_base);
@@ -121,11 +123,24 @@ void context_load(struct vcpu *v, u8 flavour, u64 host_pc)
 	load_kernel_slots(v, flavour);
 }
 
+bool context_kernel_ac(void) { return !slots_of(FLAVOUR_KHIGH)->no_ac; }
+
+/* RFLAGS.AC after code of this flavour: kernel-high code changes it without C, and SYSRET in
+ * line clears it. */
+static void store_ac(struct vcpu *v, u8 flavour)
+{
+	if (flavour == FLAVOUR_KHIGH)
+		v->rflags = (v->rflags & ~(u64)FL_AC) | (context_kernel_ac() ? FL_AC : 0);
+	else if (flavour == FLAVOUR_USER && v->cpl != 3)
+		v->rflags &= ~(u64)FL_AC;
+}
+
 static void store_kernel_slots(struct vcpu *v, u8 flavour)
 {
 	const struct slots *k = slots_of(FLAVOUR_KHIGH);
 
 	v->intr_enabled = k->intr != 0;
+	store_ac(v, flavour);
 	if (gla_is_canonical(k->gs_base))
 		v->seg[SEG_GS].base = k->gs_base;
 	if (gla_is_canonical(k->kernel_gs_base))

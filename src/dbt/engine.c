@@ -53,12 +53,27 @@ u8 engine_flavour(const struct vcpu *v)
 	return ((v->rip + engine.fold) >> 47) ? FLAVOUR_SOFT : FLAVOUR_KHIGH;
 }
 
+/* MODE_CLOSED or 0. */
+static u8 closed_mode(const struct vcpu *v)
+{
+	bool closed = !(v->rip >> 47) && (v->cr4 & CR4_SMAP) && !(v->rflags & FL_AC) && cpu_paging(v) &&
+		      engine_flavour(v) == FLAVOUR_KLOW;
+
+	return closed ? MODE_CLOSED : 0;
+}
+
 u8 engine_mode(const struct vcpu *v)
 {
 	int size = cpu_code_size(v);
 
 	return (v->cpl == 3 ? MODE_CPL3 : 0) | (context_fast_user(v) ? MODE_FAST : 0) | ((v->cr0 & (CR0_TS | CR0_EM)) ? MODE_FPU_TRAP : 0) |
-	       (size == 32 ? MODE_CODE32 : size == 16 ? MODE_CODE16 : 0) | ((v->rflags & FL_TF) ? MODE_STEP : 0);
+	       (size == 32 ? MODE_CODE32 : size == 16 ? MODE_CODE16 : 0) | ((v->rflags & FL_TF) ? MODE_STEP : 0) |
+	       closed_mode(v);
+}
+
+u32 engine_rights(u8 flavour, u8 mode)
+{
+	return flavour == FLAVOUR_KLOW && (mode & MODE_CLOSED) ? engine.pkru_closed : engine.pkru[flavour];
 }
 
 /* The decoder is library code: it wants its own FS.base and may use vector registers. */
@@ -248,12 +263,12 @@ static bool become_view(struct vcpu *v, u8 flavour, bool shadow)
 	engine.armed = 0; /* not known: another view has run; arm anew */
 	shadow_view_enter(v, engine.slot);
 	fpu_restore(v->xsave);
-	if (cache->table_kind[0] >> 6 == FLAVOUR_KLOW)
+	if (kind_flavour(cache->table_kind[0]) == FLAVOUR_KLOW)
 		table_flush(false); /* the low half means something else in each view */
 	return true;
 }
 
-static void use_table(bool user, u8 kind)
+static void use_table(bool user, u16 kind)
 {
 	if (cache->table_kind[user] == kind)
 		return;
@@ -360,13 +375,13 @@ static void run_once(struct vcpu *v, struct machine *m, u64 *resume)
 		*resume = 0;
 	}
 	v->shadow_rip = shadow ? v->rip : ~0UL;
-	enter(v, pc, flavour, engine.pkru[flavour], false);
+	enter(v, pc, flavour, engine_rights(flavour, closed_mode(v)), false);
 }
 
 static void go_on(struct vcpu *v, u64 pc)
 {
 	v->shadow_rip = ~0UL;
-	enter(v, pc, engine.flavour, engine.pkru[engine.flavour], false);
+	enter(v, pc, engine.flavour, engine_rights(engine.flavour, closed_mode(v)), false);
 }
 
 /* Inside an instruction (soft operand): enter at once, with the rights to use the pointer. */
@@ -404,6 +419,7 @@ static void set_rights(const struct host_caps *h)
 	engine.pkru[FLAVOUR_KHIGH] = kernel & ~OPEN(h->key_kh);
 	engine.pkru[FLAVOUR_SOFT] = kernel & ~p;
 	engine.pkru_low = engine.pkru[FLAVOUR_KLOW];
+	engine.pkru_closed = kernel & ~OPEN(h->key_kl);
 	engine.pkru_inside[FLAVOUR_USER] = user & ~p;
 	for (unsigned f = FLAVOUR_KLOW; f <= FLAVOUR_SOFT; f++)
 		engine.pkru_inside[f] = kernel & ~p;

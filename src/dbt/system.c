@@ -1,4 +1,4 @@
-/* System instructions in line: CLI, STI, PUSHF, POPF, SWAPGS, SYSCALL, SYSRET, POP RSP.
+/* System instructions in line: CLI, STI, STAC, CLAC, PUSHF, POPF, SWAPGS, SYSCALL, SYSRET, POP RSP.
  *
  * They work on the kernel's slots (cache.h), which context.c copies from struct vcpu and
  * back; what is unusual leaves for the call-out of the same instruction. Up to the first
@@ -116,6 +116,16 @@ static bool translate_sti(struct tr *t)
 	return true;
 }
 
+/* Who accesses user memory looks at it (low.c, soft operands). */
+static bool translate_ac(struct tr *t)
+{
+	if (!khigh(t) || !cpu_offers_smap())
+		return false;
+	emit_mark(&t->e, MARK_BOUNDARY);
+	emit_store_imm(&t->e, K(no_ac), t->in.op == OP_STAC ? 0 : -FL_AC);
+	return true;
+}
+
 /* --- RFLAGS ----------------------------------------------------------------------------------- */
 /* PUSHF of the host gives FL_HOST and IF; the rest is added. */
 static bool translate_pushf(struct tr *t)
@@ -142,6 +152,8 @@ static bool translate_pushf(struct tr *t)
 	emit_lea_sum(e, RAX, RAX, RDX, -0x202);
 	emit_load_abs(e, RDX, K(sysflags));
 	emit_lea_sum(e, RAX, RAX, RDX, 0);
+	emit_load_abs(e, RDX, K(no_ac));
+	emit_lea_sum(e, RAX, RAX, RDX, 0);
 	EMIT(e, 0x48, 0x89, 0x04, 0x24); /* mov [rsp], rax */
 	e->flags &= ~MARK_PUSHED;
 	unspill_done(t, RAX, RDX);
@@ -165,6 +177,8 @@ static bool translate_popf(struct tr *t)
 	emit_mark(e, MARK_STEP);
 	emit_and_eax(e, FL_SYSTEM | FL_DF | 2);
 	EMIT(e, 0x83, 0xc8, 0x02); /* or eax, 2 */
+	EMIT(e, 0x48, 0x2b, 0x05); /* sub rax, [no_ac] */
+	emit_u32(e, (u32)(K(no_ac) - (CODE_RX_HVA + e->off + 4)));
 	EMIT(e, 0x48, 0x3b, 0x05); /* cmp rax, [sysflags] */
 	emit_u32(e, (u32)(K(sysflags) - (CODE_RX_HVA + e->off + 4)));
 	odd = emit_jcc(e, CC_NE);
@@ -351,6 +365,7 @@ static bool translate_sysret(struct tr *t)
 	emit_store_abs(e, RAX, UR(RDX));
 	emit_store_abs(e, RCX, UR(RCX));
 	emit_store_imm(e, K(intr), FL_IF);
+	emit_store_imm(e, K(no_ac), -FL_AC);
 	emit_mov_imm(e, RAX, -t->fold);
 	emit_lea_sum(e, RSP, RSP, RAX, 0);
 	emit_load_abs(e, RAX, K(fs_base));
@@ -375,8 +390,9 @@ bool translate_system(struct tr *t)
 	switch (t->in.op) {
 	case OP_CLI: return translate_cli(t);
 	case OP_STI: return translate_sti(t);
-	case OP_PUSHF: return translate_pushf(t);
-	case OP_POPF: return translate_popf(t);
+	case OP_STAC: case OP_CLAC: return translate_ac(t);
+	case OP_PUSHF: return !is_soft(t) && translate_pushf(t);
+	case OP_POPF: return !is_soft(t) && translate_popf(t);
 	case OP_SWAPGS: return translate_swapgs(t);
 	case OP_SYSCALL: return translate_syscall(t);
 	case OP_SYSRET: return translate_sysret(t);

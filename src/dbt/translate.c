@@ -137,7 +137,7 @@ static void branch_to(struct tr *t, u64 target, u32 patch_off, enum mark_kind ki
 }
 
 /* --- memory operands ------------------------------------------------------------------------ */
-static bool is_soft(const struct tr *t)
+bool is_soft(const struct tr *t)
 {
 	return t->b->flavour == FLAVOUR_SOFT || t->all_soft || soft_wanted(t->gpa) != SOFT_NO;
 }
@@ -193,7 +193,7 @@ static void emit_close(struct tr *t)
 		emit_spill(e, r);
 	}
 	emit_mark(e, MARK_DONE);
-	emit_wrpkru(e, engine.pkru[t->b->flavour], GATE_SLOT);
+	emit_wrpkru(e, engine_rights(t->b->flavour, t->b->mode), GATE_SLOT);
 	for (unsigned r = RAX; r <= RDX; r++) {
 		emit_unspill(e, r);
 		emit_mark(e, MARK_DONE);
@@ -895,6 +895,7 @@ static void translate_op(struct tr *t)
 	case OP_MOVS: case OP_STOS: case OP_LODS: case OP_CMPS: case OP_SCAS: translate_string(t); break;
 	case OP_RDTSC: case OP_RDTSCP: translate_rdtsc(t); break;
 	case OP_CLI: case OP_STI: case OP_PUSHF: case OP_POPF: case OP_SWAPGS: case OP_SYSCALL: case OP_SYSRET:
+	case OP_STAC: case OP_CLAC:
 		if (!translate_system(t))
 			callout(t, callout_resumes(t->in.op));
 		break;
