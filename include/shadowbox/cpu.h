@@ -175,6 +175,9 @@ int cpu_load_seg(struct vcpu *v, enum seg_reg reg, u16 sel);
 /* CS, SS and CPL as 64-bit SYSCALL (cpl 0) or SYSRET (3) sets them. */
 void cpu_load_syscall_segments(struct vcpu *v, unsigned cpl);
 
+/* Would a return to CPL 3 leave the data segment registers as they are? */
+bool cpu_segments_outlive_cpl0(const struct vcpu *v);
+
 int cpu_rdmsr(struct vcpu *v, u32 msr, u64 *val) MUST_CHECK;
 int cpu_wrmsr(struct vcpu *v, u32 msr, u64 val) MUST_CHECK;
 void cpu_cpuid(struct vcpu *v, u32 leaf, u32 subleaf, u32 out[4]);

@@ -210,6 +210,10 @@ struct slots {
 	u64 fs_base;
 	u64 hold;         /* something waits for IF: setting it is for C */
 	u64 user_ready;   /* SYSRET may go straight to user code: view and table are right */
+	u64 iret_ready;   /* IRET too: no segment register would have to be cleared */
+	u64 gdt_cs, gdt_ss; /* host addresses of the descriptors that it then loads */
+	u64 desc_cs, desc_ss; /* their contents, on the way */
+	u64 cr[5];        /* control registers, to be read */
 	u64 flags;        /* the host's, on the way: LAHF and SETO */
 	u64 address;      /* of an operand that should be in the low half */
 	u64 away;         /* the low half here is not the current address space's */

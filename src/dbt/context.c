@@ -86,6 +86,20 @@ static bool user_ready(const struct vcpu *v)
 	       engine.slots_cr3 == v->cr3 && cache->native_now == native_after_sysret(v) && !v->irq_waiting && !v->nmi_pending && !v->nmi_blocked;
 }
 
+/* What IRET to user code needs beside: descriptors in the high half, and data segments that it
+ * leaves alone. */
+static void load_iret_slots(const struct vcpu *v, struct slots *k)
+{
+	u16 cs = ((v->star >> 48) + 16) & ~3, ss = ((v->star >> 48) + 8) & ~3;
+	u64 gdt = v->gdtr.base + engine.fold;
+	bool ready = k->user_ready && !((cs | ss) & 4) && (cs | 7) <= v->gdtr.limit && (ss | 7) <= v->gdtr.limit &&
+		     v->gdtr.base >> 63 && !(gdt >> 47) && cpu_segments_outlive_cpl0(v);
+
+	k->iret_ready = ready;
+	k->gdt_cs = ready ? gdt + cs : (u64)k->reg;
+	k->gdt_ss = ready ? gdt + ss : (u64)k->reg;
+}
+
 static void load_kernel_slots(const struct vcpu *v, u8 flavour)
 {
 	struct slots *k = slots_of(FLAVOUR_KHIGH);
@@ -100,6 +114,11 @@ static void load_kernel_slots(const struct vcpu *v, u8 flavour)
 	k->fs_base = v->seg[SEG_FS].base;
 	k->hold = v->irq_waiting | v->nmi_pending;
 	k->user_ready = user_ready(v);
+	load_iret_slots(v, k);
+	k->cr[0] = v->cr0;
+	k->cr[2] = v->cr2;
+	k->cr[3] = v->cr3;
+	k->cr[4] = v->cr4;
 	k->away = engine.use_soft || !shadow_view_is_home(v);
 	k->use_soft = engine.use_soft;
 	k->gate = flavour != FLAVOUR_USER; /* engine_enter goes through one */

@@ -895,6 +895,7 @@ static void translate_op(struct tr *t)
 	case OP_MOVS: case OP_STOS: case OP_LODS: case OP_CMPS: case OP_SCAS: translate_string(t); break;
 	case OP_RDTSC: case OP_RDTSCP: translate_rdtsc(t); break;
 	case OP_CLI: case OP_STI: case OP_PUSHF: case OP_POPF: case OP_SWAPGS: case OP_SYSCALL: case OP_SYSRET:
+	case OP_IRET: case OP_MOV_CR:
 	case OP_STAC: case OP_CLAC:
 		if (!translate_system(t))
 			callout(t, callout_resumes(t->in.op));
