@@ -59,6 +59,7 @@ static const struct accel_switch accel_switches[] = {
 	SWITCH("pkeys", no_pkeys, true, "protection keys between guest user and guest kernel"),
 	SWITCH("native", no_native, true, "user code runs as it is where it can (off: all is translated)"),
 	SWITCH("bind", no_bind, true, "all views on one CPU, moved when it is busy (off: the host's choice)"),
+	SWITCH("pkusig", no_pku_signals, true, "signals to a stack whose protection key is denied (off: as before Linux 6.12)"),
 	SWITCH("fsgsbase", no_fsgsbase, true, "RDFSBASE and its kind (off: system calls instead)"),
 };
 
@@ -69,6 +70,8 @@ static enum parse_result accel_help(void)
 		printf("  %s=on|off - %s (default: %s)\n", accel_switches[i].name, accel_switches[i].help,
 		       accel_switches[i].negated ? "on" : "off");
 	puts("  views=many|one - one view for each guest address space, or one for all (default: many)\n"
+	     "  traps=signal|ptrace - how host traps reach a view's handlers (default: signal; ptrace\n"
+	     "    where the host cannot deliver signals to them)\n"
 	     "  block=N - most guest instructions in a block");
 	return PARSE_EXIT;
 }
@@ -96,6 +99,12 @@ static enum parse_result accel_item(struct parse *p, const struct opt_item *it)
 		if (strcmp(it->value, "one") && strcmp(it->value, "many"))
 			return parse_fail(p, "views=%s: one or many", it->value);
 		p->o->policy.one_view = !strcmp(it->value, "one");
+		return PARSE_OK;
+	}
+	if (!strcmp(it->key, "traps") && it->value) {
+		if (strcmp(it->value, "signal") && strcmp(it->value, "ptrace"))
+			return parse_fail(p, "traps=%s: signal or ptrace", it->value);
+		p->o->policy.traps = strcmp(it->value, "ptrace") ? TRAPS_SIGNAL : TRAPS_PTRACE;
 		return PARSE_OK;
 	}
 	if (!strcmp(it->key, "block") && it->value) {

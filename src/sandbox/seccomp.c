@@ -11,6 +11,7 @@
 #include <linux/seccomp.h>
 #include <stddef.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include "internal.h"
 #include "shadowbox/sys.h"
 
@@ -63,6 +64,28 @@ static const struct rule rules[] = {
 /* Not allowed, but a signal (SIGSYS) instead of the end: the host's vsyscall page is in
  * reach of guest code that runs as it is. */
 static const u32 trapped[] = { SYS_gettimeofday, SYS_time, SYS_getcpu };
+/* The tracer: requests on processes that it traces already. */
+static const struct rule tracer_rules[] = {
+	{ SYS_wait4, "the next stop", {} },
+	{ SYS_ptrace, "let it go on", { IS(0, PTRACE_CONT) } },
+	{ SYS_ptrace, "what it was doing", { IS(0, PTRACE_GETREGS) } },
+	{ SYS_ptrace, "what it does next", { IS(0, PTRACE_SETREGSET) } },
+	{ SYS_ptrace, "the same, out of compatibility mode", { IS(0, PTRACE_SETREGS) } },
+	{ SYS_ptrace, "why it has stopped", { IS(0, PTRACE_GETSIGINFO) } },
+	{ SYS_ptrace, "it shall stay stopped", { IS(0, PTRACE_LISTEN) } },
+	{ SYS_write, "tell the monitor that it is ready", { IS(0, 0), IS(2, 4) } },
+	{ SYS_close, "and nothing more", {} },
+	{ SYS_pause, "nobody is left", {} },
+	{ SYS_restart_syscall, "the kernel restarts a wait after a stop", {} },
+	{ SYS_exit_group, "end", {} },
+};
+
+struct table {
+	const struct rule *rules;
+	size_t n_rules;
+	const u32 *trapped;
+	size_t n_trapped;
+};
 
 /* --- the compiler ------------------------------------------------------------------- */
 #define PROGRAM_MAX 400
@@ -159,29 +182,29 @@ static void emit_rule(struct program *p, const struct rule *r)
 	resolve(p, start, TO_FAIL, p->len);
 }
 
-static void build(struct program *p)
+static void build(struct program *p, const struct table *t)
 {
 	p->len = 0;
 	emit(p, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch), 0, 0);
 	emit(p, BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0);
 	emit(p, BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS, 0, 0);
-	for (size_t i = 0; i < ARRAY_LEN(rules); i++)
-		emit_rule(p, &rules[i]);
+	for (size_t i = 0; i < t->n_rules; i++)
+		emit_rule(p, &t->rules[i]);
 	emit(p, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr), 0, 0);
-	for (size_t i = 0; i < ARRAY_LEN(trapped); i++) {
-		emit(p, BPF_JMP | BPF_JEQ | BPF_K, trapped[i], 0, 1);
+	for (size_t i = 0; i < t->n_trapped; i++) {
+		emit(p, BPF_JMP | BPF_JEQ | BPF_K, t->trapped[i], 0, 1);
 		emit(p, BPF_RET | BPF_K, SECCOMP_RET_TRAP, 0, 0);
 	}
 	emit(p, BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS, 0, 0);
 }
 
-int seccomp_confine(void)
+static int confine(const struct table *t)
 {
 	struct program p;
 	struct sock_fprog prog = { 0, p.insn };
 	long rc;
 
-	build(&p);
+	build(&p, t);
 	if (p.len > PROGRAM_MAX)
 		return -E2BIG;
 	prog.len = (unsigned short)p.len;
@@ -191,4 +214,14 @@ int seccomp_confine(void)
 	if (rc == -EINVAL)
 		rc = sys_seccomp(SECCOMP_SET_MODE_FILTER, 0, &prog);
 	return (int)rc;
+}
+
+int seccomp_confine(void)
+{
+	return confine(&(struct table){ rules, ARRAY_LEN(rules), trapped, ARRAY_LEN(trapped) });
+}
+
+int seccomp_confine_tracer(void)
+{
+	return confine(&(struct table){ tracer_rules, ARRAY_LEN(tracer_rules), NULL, 0 });
 }

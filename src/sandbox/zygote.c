@@ -294,6 +294,19 @@ static long create_timer(i32 *id)
 }
 
 #define AUTODISARM (1u << 31) /* SS_AUTODISARM of linux/signal.h */
+/* Of the tracer's making, and shared with it, if there is one: then no signal is delivered
+ * here. */
+static long map_sigstack(unsigned slot)
+{
+	const int rw = PROT_READ | PROT_WRITE;
+	long at;
+
+	if (ARENA->host.traps == TRAPS_SIGNAL)
+		return map_private(VIEW_SIGSTACK_HVA, ARENA->host.sigstack_size);
+	at = sys_mmap(VIEW_SIGSTACK_HVA, TRAP_STACK_SIZE, rw, MAP_SHARED | MAP_FIXED, ZYGOTE_HOT_FD,
+		      HOT_OFF_TRAPS + slot * (u64)TRAP_STACK_SIZE);
+	return at < 0 ? at : sys_pkey_mprotect(at, TRAP_STACK_SIZE, rw, zone_key(VIEW_SIGSTACK_HVA));
+}
 
 static long install_sigstack(void)
 {
@@ -327,8 +340,10 @@ static void view_setup(u64 slot)
 	VIEW_LOCAL->timer_on = false;
 	require("create a timer", create_timer(&VIEW_LOCAL->timer_id));
 	sys_prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
-	require("set the signal stack", install_sigstack());
-	signals_install((unsigned)slot);
+	if (ARENA->host.traps == TRAPS_SIGNAL) {
+		require("set the signal stack", install_sigstack());
+		signals_install((unsigned)slot);
+	}
 	require("unblock signals", sys_rt_sigprocmask(SIG_SETMASK, &no_signals, NULL));
 	require("take a signal", sys_tgkill(sys_getpid(), sys_gettid(), VIEW_KICK_SIGNAL)); /* entry.S: first_signal */
 	if (ARENA->host.native)
@@ -353,7 +368,7 @@ NORETURN static void view_start(unsigned slot)
 	if (sys_getppid() != sandbox.monitor) /* died before the call above */
 		sys_exit_group(1);
 	require("map its stack", map_private(VIEW_STACK_HVA, VIEW_STACK_SIZE));
-	require("map its signal stack", map_private(VIEW_SIGSTACK_HVA, ARENA->host.sigstack_size));
+	require("map its signal stack", map_sigstack(slot));
 	require("map its data", map_private(PRIVATE_HVA, PAGE_SIZE));
 	require("map its slots", map_private(HOT_SLOTS_U_HVA, PAGE_SIZE));
 	require("map its slots", map_private(HOT_SLOTS_K_HVA, PAGE_SIZE));
@@ -379,7 +394,7 @@ static void zygote_serve(u64 arg)
 		zygote_fail(ZYGOTE_SOCK_FD, "setting protection keys", rc);
 	sys_write(ZYGOTE_SOCK_FD, &hello, sizeof(hello));
 	while (sys_read(ZYGOTE_SOCK_FD, &slot, sizeof(slot)) == sizeof(slot)) {
-		i32 pid = (i32)sys_fork(CLONE_PARENT | SIGCHLD);
+		i32 pid = (i32)sys_fork(CLONE_PARENT | SIGCHLD, slot);
 		if (pid == 0)
 			view_start(slot);
 		if (sys_write(ZYGOTE_SOCK_FD, &pid, sizeof(pid)) != sizeof(pid))
@@ -415,6 +430,8 @@ void zygote_main(int sock)
 		zygote_fail(ZYGOTE_SOCK_FD, "giving up privileges", rc);
 	/* Entering a user namespace may have cleared both of these. */
 	sys_prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+	if (sandbox.tracer)
+		sys_prctl(PR_SET_PTRACER, (u64)sandbox.tracer, 0, 0, 0); /* for hosts with Yama */
 	rc = sys_prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	if (rc < 0 || sys_getppid() != sandbox.monitor)
 		zygote_fail(ZYGOTE_SOCK_FD, "tying it to the monitor", rc);

@@ -83,7 +83,7 @@ static void run_forbidden(void)
 	case 16: sys_write(VIEW_NOTIFY_FD, "abc", 3); break;
 	case 17: sys_write(VIEW_RAM_FD, "abcdefgh", 8); break;
 	case 18: sys_arch_prctl(0x1011, 1); break;
-	case 19: sys_fork(SIGCHLD); break;
+	case 19: sys_fork(SIGCHLD, 0); break;
 	case 20: sys_call3(SYS_openat, (u64)-100, (u64) "/etc/passwd", 0); break;
 	case 21: sys_call3(0x40000000 | SYS_sched_yield, 0, 0, 0); break;
 	case 22: __asm__ volatile("int $0x80" : : "a"(20) : "memory"); break; /* getpid of i386 */
