@@ -2,8 +2,9 @@
 #pragma once
 #include "shadowbox/types.h"
 
-struct access_regs { u64 rsp, rsi, rdi; };
-/* Was it a write that faulted at addr? readable: reading there is allowed. */
-bool access_is_write(const u8 *code, u64 addr, const struct access_regs *regs, bool readable);
-/* A numeric exception: is it the x87's (#MF), not a vector instruction's (#XM)? */
-bool access_faults_x87(const u8 *code);
+struct access_regs { u64 pc, rsp, rsi, rdi; };
+/* The error code of a page fault at addr: PF_U, PF_W, PF_I. readable: reading there is
+ * allowed. */
+u32 access_error_code(const struct access_regs *regs, u64 addr, bool readable);
+/* A numeric exception at pc: is it the x87's (#MF), not a vector instruction's (#XM)? */
+bool access_faults_x87(u64 pc);

@@ -1,10 +1,11 @@
 /* What an instruction at which the host has trapped was doing, from its bytes: for a trap
- * transport that is not told the processor's error code. The bytes are host code: what
- * the translator has copied or made, all of it 64-bit code that is known to be valid.
+ * transport that is not told the processor's error code. The bytes are what the host has
+ * run: code that the translator has copied or made, or guest code that runs as it is.
  *
  * A read-modify-write operand counts as written, as it does for the processor. */
 #include "decode.h"
 #include "shadowbox/access.h"
+#include "shadowbox/shadow.h"
 #include "vector.h"
 
 /* Instructions that write their ModRM or direct operand, by opcode: first, last, and a bit for
@@ -87,8 +88,9 @@ static bool string_is_write(const struct insn *in, u64 addr, unsigned n, u64 rsi
 	return in->opcode >= 0xaa || readable || in->seg_override || !within(addr, rsi & mask, n);
 }
 
-bool access_is_write(const u8 *code, u64 addr, const struct access_regs *regs, bool readable)
+static bool is_write(const struct access_regs *regs, u64 addr, bool readable)
 {
+	const u8 *code = (const u8 *)regs->pc;
 	struct insn in;
 	unsigned n;
 
@@ -112,6 +114,26 @@ bool access_is_write(const u8 *code, u64 addr, const struct access_regs *regs, b
 	return is_writer(&in);
 }
 
+/* Guest code that runs as it is: was it the fetch that faulted? */
+static bool is_fetch(u64 pc, u64 addr)
+{
+	u64 next = (pc & PAGE_MASK) + PAGE_SIZE;
+	struct insn in;
+
+	if (pc >= ZONE_BASE && pc < ZONE_END)
+		return false;
+	if (!shadow_is_exec(pc))
+		return true;
+	return addr == next && !shadow_is_exec(next) && !decode_layout(&in, (const u8 *)pc, (unsigned)(next - pc));
+}
+
+u32 access_error_code(const struct access_regs *regs, u64 addr, bool readable)
+{
+	if (is_fetch(regs->pc, addr))
+		return PF_U | PF_I;
+	return PF_U | (is_write(regs, addr, readable) ? PF_W : 0);
+}
+
 /* x87 instructions, WAIT, and those that touch MMX registers. */
 static bool is_x87_or_mmx(const struct insn *in, const u8 *code)
 {
@@ -130,8 +152,9 @@ static bool is_x87_or_mmx(const struct insn *in, const u8 *code)
 
 /* A numeric exception: the x87's if one is pending there, but for vector instructions that
  * have one of their own. */
-bool access_faults_x87(const u8 *code)
+bool access_faults_x87(u64 pc)
 {
+	const u8 *code = (const u8 *)pc;
 	struct insn in;
 	u16 status;
 	u32 mxcsr;

@@ -3,8 +3,8 @@
  * Other than at a signal, PKRU is still that of the interrupted code, and it is put back
  * here: some hosts do not let a tracer write it. Every general register is the handler's
  * to use, the tracer restores them; no vector register may be touched. Each WRPKRU is
- * followed by what only the way here by the tracer can pass: the check of `state`, the
- * breakpoint that the tracer takes for the end of a handler only while one runs. */
+ * followed by what only the way here by the tracer can pass (see entry.S): the check of
+ * `state`, the breakpoint that the tracer takes for a handler's end only while one runs. */
 #include "asm-offsets.h"
 #include "trap.h"
 
@@ -22,7 +22,7 @@ gate_trap:
 	wrpkru
 	mov frame_address(%rip), %rdi
 	cmpl $TRAP_SENT, TRAP_STATE(%rdi)
-	jne refused
+	jne gate_refused
 	mov %ebx, TRAP_RIGHTS(%rdi)
 	jmp run_handler
 trap_entry_plain:
@@ -43,8 +43,7 @@ gate_trap_exit:
 trap_exit:
 	int3
 trap_exit_end:
-refused:
-	ud2
+	jmp gate_refused
 
 /* To the engine, without the tracer's help: only the stack pointer has to be right. From
  * TRAP_FREE on another trap may use frame and signal stack. */

@@ -15,25 +15,26 @@ extern const u8 engine_landing[], engine_landing_plain[];
 
 #define XSTATE_BV 512 /* in an XSAVE area */
 
-static u64 page_fault_error(const siginfo_t *si, const greg_t *g)
+static u32 error_code(const siginfo_t *si, const greg_t *g)
 {
-	const struct access_regs regs = { g[REG_RSP], g[REG_RSI], g[REG_RDI] };
-	bool write = access_is_write((const u8 *)g[REG_RIP], (u64)si->si_addr, &regs, si->si_code == SEGV_ACCERR);
+	const struct access_regs regs = { g[REG_RIP], g[REG_RSP], g[REG_RSI], g[REG_RDI] };
 
-	return PF_U | (write ? PF_W : 0);
+	return access_error_code(&regs, (u64)si->si_addr, si->si_code == SEGV_ACCERR);
 }
 
 static unsigned trap_number(const siginfo_t *si, const greg_t *g)
 {
 	switch (si->si_signo) {
 	case SIGSEGV:
-		return si->si_code == SI_KERNEL ? EXC_GP : EXC_PF;
+		if (si->si_code != SI_KERNEL)
+			return EXC_PF;
+		return (g[REG_EFL] & FL_RF) ? EXC_GP : EXC_OF; /* a fault, or behind INT 4 */
 	case SIGBUS:
 		return si->si_code == SI_KERNEL ? EXC_SS : si->si_code == BUS_ADRALN ? EXC_AC : EXC_PF;
 	case SIGFPE:
 		if (si->si_code == FPE_INTDIV)
 			return EXC_DE;
-		return access_faults_x87((const u8 *)g[REG_RIP]) ? EXC_MF : EXC_XM;
+		return access_faults_x87(g[REG_RIP]) ? EXC_MF : EXC_XM;
 	case SIGILL:
 		return EXC_UD;
 	case SIGTRAP:
@@ -65,7 +66,7 @@ bool view_trap(struct trap_frame *f)
 	g[REG_CR2] = g[REG_ERR] = 0;
 	if (g[REG_TRAPNO] == EXC_PF) {
 		g[REG_CR2] = (u64)f->si.si_addr;
-		g[REG_ERR] = page_fault_error(&f->si, g);
+		g[REG_ERR] = error_code(&f->si, g);
 	}
 	view_signal(f->si.si_signo, &f->si, uc);
 	lands = g[REG_RIP] == (i64)engine_landing || g[REG_RIP] == (i64)engine_landing_plain;

@@ -228,7 +228,7 @@ static long map_private(u64 hva, u64 len)
 /* The gates (entry.S) are the only places in the image where WRPKRU and XRSTOR may be
  * executed: guest code that runs as it is may jump anywhere. What else has their bytes is
  * the host's probe, and libc's lazy binding, which a static program has no use for. */
-extern const u8 gate_landing[], gate_signal[], engine_xrstor_insn[];
+extern const u8 gate_landing[], gate_signal[], gate_trap[], gate_trap_exit[], engine_xrstor_insn[];
 
 static bool gives_rights(const u8 *p)
 {
@@ -239,7 +239,8 @@ static bool gives_rights(const u8 *p)
 static bool is_gate(const u8 *p)
 {
 	/* The byte before the XRSTOR is its REX prefix. */
-	return p == gate_landing || p == gate_signal || p == engine_xrstor_insn + 1;
+	return p == gate_landing || p == gate_signal || p == gate_trap || p == gate_trap_exit ||
+	       p == engine_xrstor_insn + 1;
 }
 
 /* One page at a time, so that this function itself stays executable: it has no such bytes. */
@@ -345,7 +346,8 @@ static void view_setup(u64 slot)
 		signals_install((unsigned)slot);
 	}
 	require("unblock signals", sys_rt_sigprocmask(SIG_SETMASK, &no_signals, NULL));
-	require("take a signal", sys_tgkill(sys_getpid(), sys_gettid(), VIEW_KICK_SIGNAL)); /* entry.S: first_signal */
+	if (ARENA->host.traps == TRAPS_SIGNAL)
+		require("take a signal", sys_tgkill(sys_getpid(), sys_gettid(), VIEW_KICK_SIGNAL)); /* entry.S: first_signal */
 	if (ARENA->host.native)
 		require("have system calls dispatched",
 			sys_prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0, 0, HOT_SELECT_HVA));
