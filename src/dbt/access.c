@@ -3,6 +3,7 @@
  * run: code that the translator has copied or made, or guest code that runs as it is.
  *
  * A read-modify-write operand counts as written, as it does for the processor. */
+#include <string.h>
 #include "decode.h"
 #include "shadowbox/access.h"
 #include "shadowbox/shadow.h"
@@ -119,12 +120,16 @@ static bool is_fetch(u64 pc, u64 addr)
 {
 	u64 next = (pc & PAGE_MASK) + PAGE_SIZE;
 	struct insn in;
+	u8 code[16] = { 0 }; /* whatever follows, an instruction that is not all there is longer */
 
 	if (pc >= ZONE_BASE && pc < ZONE_END)
 		return false;
 	if (!shadow_is_exec(pc))
 		return true;
-	return addr == next && !shadow_is_exec(next) && !decode_layout(&in, (const u8 *)pc, (unsigned)(next - pc));
+	if (addr != next || next - pc >= sizeof(in.bytes) || shadow_is_exec(next))
+		return false;
+	memcpy(code, (const u8 *)pc, next - pc);
+	return decode_layout(&in, code, sizeof(in.bytes)) > next - pc;
 }
 
 u32 access_error_code(const struct access_regs *regs, u64 addr, bool readable)
