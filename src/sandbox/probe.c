@@ -165,7 +165,7 @@ static void log_host(const struct host_caps *h, const struct policy *policy)
 		h->key_kl, h->key_kh, h->key_p, h->key_s, h->key_ks, h->key_t, h->key_kt);
 	log_msg(LOG_CONFIG, "config: signal frames on a stack with a denied key: %s\n",
 		h->denied_sigstack ? "yes" : h->traps == TRAPS_PTRACE ? "no" : "no, the stack has the key of user slots");
-	log_msg(LOG_CONFIG, "config: traps: %s\n", traps_text(h, policy));
+	log_msg(LOG_CONFIG, "config: trap transport: %s\n", traps_text(h, policy));
 	log_msg(LOG_CONFIG, "config: signal stack: %u KiB (a frame needs %lu bytes)\n",
 		h->sigstack_size >> 10, getauxval(AT_MINSIGSTKSZ));
 	log_msg(LOG_CONFIG, "config: FSGSBASE: %s\n", h->fsgsbase ? "yes" : "no, by arch_prctl");

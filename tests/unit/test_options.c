@@ -188,6 +188,13 @@ static void test_accel(void **state)
 	run("-kernel k -accel dbt,soft=off,chain=on,views=many,pkeys=on,fsgsbase=on");
 	assert_false(o.policy.all_soft || o.policy.no_chain || o.policy.one_view);
 	assert_false(o.policy.no_pkeys || o.policy.no_fsgsbase);
+	assert_int_equal(o.policy.traps, TRAPS_AUTO);
+	run("-kernel k -accel dbt,traps=ptrace,pkusig=off");
+	assert_int_equal(o.policy.traps, TRAPS_PTRACE);
+	assert_true(o.policy.no_pku_signals);
+	run("-kernel k -accel dbt,traps=signal");
+	assert_int_equal(o.policy.traps, TRAPS_SIGNAL);
+	refused("-kernel k -accel dbt,traps=foo", "signal or ptrace");
 	run("-kernel k -accel tcg,thread=single");
 	assert_non_null(strstr(o.notes, "tcg asked for; dbt runs"));
 	run("-kernel k -accel kvm -enable-kvm");
