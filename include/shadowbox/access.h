@@ -2,7 +2,7 @@
 #pragma once
 #include "shadowbox/types.h"
 
-struct access_regs { u64 pc, rsp, rsi, rdi; };
+struct access_regs { u64 pc, rsp, rbp, rsi, rdi; };
 /* The error code of a page fault at addr: PF_U, PF_W, PF_I. readable: reading there is
  * allowed. */
 u32 access_error_code(const struct access_regs *regs, u64 addr, bool readable);

@@ -89,6 +89,15 @@ static bool string_is_write(const struct insn *in, u64 addr, unsigned n, u64 rsi
 	return in->opcode >= 0xaa || readable || in->seg_override || !within(addr, rsi & mask, n);
 }
 
+/* ENTER pushes, and tries a write at the new end of the stack; what it reads is the display of
+ * the frames around. */
+static bool enter_is_write(const struct insn *in, const u8 *code, u64 addr, u64 rbp)
+{
+	u64 level = code[in->off_imm + 2] & 31, display = level ? (level - 1) * 8 : 0;
+
+	return !within(addr, rbp - display, display);
+}
+
 static bool is_write(const struct access_regs *regs, u64 addr, bool readable)
 {
 	const u8 *code = (const u8 *)regs->pc;
@@ -96,6 +105,8 @@ static bool is_write(const struct access_regs *regs, u64 addr, bool readable)
 	unsigned n;
 
 	decode_layout(&in, code, sizeof(in.bytes));
+	if (!in.vex && in.map == 0 && in.opcode == 0xc8)
+		return enter_is_write(&in, code, addr, regs->rbp);
 	n = pushed(&in);
 	if (n)
 		return within(addr, regs->rsp - n, n);

@@ -17,7 +17,7 @@ extern const u8 engine_landing[], engine_landing_plain[];
 
 static u32 error_code(const siginfo_t *si, const greg_t *g)
 {
-	const struct access_regs regs = { g[REG_RIP], g[REG_RSP], g[REG_RSI], g[REG_RDI] };
+	const struct access_regs regs = { g[REG_RIP], g[REG_RSP], g[REG_RBP], g[REG_RSI], g[REG_RDI] };
 
 	return access_error_code(&regs, (u64)si->si_addr, si->si_code == SEGV_ACCERR);
 }
