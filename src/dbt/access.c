@@ -89,13 +89,13 @@ static bool string_is_write(const struct insn *in, u64 addr, unsigned n, u64 rsi
 	return in->opcode >= 0xaa || readable || in->seg_override || !within(addr, rsi & mask, n);
 }
 
-/* ENTER pushes, and tries a write at the new end of the stack; what it reads is the display of
- * the frames around. */
-static bool enter_is_write(const struct insn *in, const u8 *code, u64 addr, u64 rbp)
+/* ENTER pushes RBP, copies the display of the frames around, and tries a write at the new
+ * end of the stack. */
+static bool enter_is_write(const struct insn *in, const u8 *code, u64 addr, const struct access_regs *regs)
 {
 	u64 level = code[in->off_imm + 2] & 31, display = level ? (level - 1) * 8 : 0;
 
-	return !within(addr, rbp - display, display);
+	return within(addr, regs->rsp - 8, 8) || !within(addr, regs->rbp - display, display);
 }
 
 static bool is_write(const struct access_regs *regs, u64 addr, bool readable)
@@ -106,7 +106,7 @@ static bool is_write(const struct access_regs *regs, u64 addr, bool readable)
 
 	decode_layout(&in, code, sizeof(in.bytes));
 	if (!in.vex && in.map == 0 && in.opcode == 0xc8)
-		return enter_is_write(&in, code, addr, regs->rbp);
+		return enter_is_write(&in, code, addr, regs);
 	n = pushed(&in);
 	if (n)
 		return within(addr, regs->rsp - n, n);
