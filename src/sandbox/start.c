@@ -71,8 +71,10 @@ static int without_tracer(int rc, char *err, size_t errlen)
 	if (ARENA->policy.traps == TRAPS_PTRACE)
 		return rc;
 	log_msg(LOG_CONFIG, "config: %s; traps come as signals\n", err);
-	ARENA->host.traps = sandbox.host.traps = TRAPS_SIGNAL;
+	ARENA->host.traps = TRAPS_SIGNAL;
 	probe_sigstack_key(&ARENA->host);
+	ARENA->host.native &= ARENA->host.key_sigstack == ARENA->host.key_zone; /* as in probe_host */
+	sandbox.host = ARENA->host;
 	return 0;
 }
 

@@ -166,7 +166,10 @@ static void run_echo(void)
 		while (ring_get(&m->rx, &c)) {
 			if (c == 'q')
 				machine_request_stop(m, STOP_DEBUG_EXIT, 7);
-			ring_put(&m->tx, c);
+			while (!ring_put(&m->tx, c)) { /* the monitor has not come round to it */
+				view_notify_monitor();
+				sys_sched_yield();
+			}
 		}
 		view_notify_monitor();
 		view_halt(TIMER_OFF);
