@@ -46,7 +46,7 @@ static bool is_writer(const struct insn *in)
 	return false;
 }
 
-/* Bytes that are written at RSP (below it) or at RDI besides, or instead of, an operand. */
+/* Bytes that are written below RSP, besides or instead of an operand. */
 static unsigned pushed(const struct insn *in)
 {
 	u8 op = in->opcode, reg = (in->modrm >> 3) & 7;
@@ -57,8 +57,12 @@ static unsigned pushed(const struct insn *in)
 		return op == 0xa0 || op == 0xa8 ? 8 : 0;
 	if (in->map != 0)
 		return 0;
+	if (op == 0x60 && in->code_size != 64) /* PUSHA */
+		return 32;
+	if (op == 0x9a || (op == 0xff && reg == 3)) /* far calls */
+		return 16;
 	return (op >= 0x50 && op <= 0x57) || op == 0x68 || op == 0x6a || op == 0x9c || op == 0xe8 ||
-	       (op == 0xff && (reg == 2 || reg == 6)) ? 8 : 0;
+	       (op < 0x20 && (op & 7) == 6) || (op == 0xff && (reg == 2 || reg == 6)) ? 8 : 0;
 }
 
 static unsigned string_size(const struct insn *in)
@@ -79,14 +83,14 @@ static bool is_maskmov(const struct insn *in)
 static bool within(u64 addr, u64 start, u64 len) { return addr - start < len; }
 
 /* Did [addr] of the string instruction's n bytes at RDI fault, or what MOVS reads? That comes
- * first: where both hold the byte, it is the write only if reading is allowed. */
-static bool string_is_write(const struct insn *in, u64 addr, unsigned n, u64 rsi, u64 rdi, bool readable)
+ * first: where both hold the byte, it was the read. */
+static bool string_is_write(const struct insn *in, u64 addr, unsigned n, u64 rsi, u64 rdi)
 {
-	u64 mask = in->addrsize == 4 ? 0xffffffffUL : ~0UL;
+	u64 mask = in->addrsize == 8 ? ~0UL : in->addrsize == 4 ? 0xffffffffUL : 0xffff;
 
 	if (!within(addr, rdi & mask, n))
 		return false;
-	return in->opcode >= 0xaa || readable || in->seg_override || !within(addr, rsi & mask, n);
+	return in->opcode >= 0xaa || in->seg_override || !within(addr, rsi & mask, n);
 }
 
 /* ENTER pushes RBP, copies the display of the frames around, and tries a write at the new
@@ -98,13 +102,12 @@ static bool enter_is_write(const struct insn *in, const u8 *code, u64 addr, cons
 	return within(addr, regs->rsp - 8, 8) || !within(addr, regs->rbp - display, display);
 }
 
-static bool is_write(const struct access_regs *regs, u64 addr, bool readable)
+static bool is_write(const struct access_regs *regs, const u8 *code, u64 addr)
 {
-	const u8 *code = (const u8 *)regs->pc;
 	struct insn in;
 	unsigned n;
 
-	decode_layout(&in, code, sizeof(in.bytes));
+	decode_layout_of(&in, code, sizeof(in.bytes), regs->code_size);
 	if (!in.vex && in.map == 0 && in.opcode == 0xc8)
 		return enter_is_write(&in, code, addr, regs);
 	n = pushed(&in);
@@ -112,7 +115,7 @@ static bool is_write(const struct access_regs *regs, u64 addr, bool readable)
 		return within(addr, regs->rsp - n, n);
 	n = string_size(&in);
 	if (n)
-		return string_is_write(&in, addr, n, regs->rsi, regs->rdi, readable);
+		return string_is_write(&in, addr, n, regs->rsi, regs->rdi);
 	if (is_maskmov(&in))
 		return true;
 	if (!in.has_mem || (in.map == 0 && in.opcode == 0x8f && within(addr, regs->rsp, 8))) /* POP reads there */
@@ -126,28 +129,50 @@ static bool is_write(const struct access_regs *regs, u64 addr, bool readable)
 	return is_writer(&in);
 }
 
-/* Guest code that runs as it is: was it the fetch that faulted? */
-static bool is_fetch(u64 pc, u64 addr)
+static bool in_zone(u64 a) { return a >= ZONE_BASE && a < ZONE_END; }
+
+/* Is there code that may be run, and be read here? Shadowbox's own, but for what the translator
+ * has made, does not count: it does not fault. */
+static bool is_code(u64 a)
+{
+	return in_zone(a) ? a - CODE_RX_HVA < CODE_SIZE : shadow_is_exec(a);
+}
+
+/* Copies the instruction at pc: as many of 15 bytes as there are, then zeros. User code that runs
+ * as it is can be anywhere, at the very end of what is mapped too. */
+static unsigned fetch(u64 pc, u8 code[16])
 {
 	u64 next = (pc & PAGE_MASK) + PAGE_SIZE;
-	struct insn in;
-	u8 code[16] = { 0 }; /* whatever follows, an instruction that is not all there is longer */
+	unsigned n = next - pc < 15 ? (unsigned)(next - pc) : 15;
 
-	if (pc >= ZONE_BASE && pc < ZONE_END)
-		return false;
-	if (!shadow_is_exec(pc))
-		return true;
-	if (addr != next || next - pc >= sizeof(in.bytes) || shadow_is_exec(next))
-		return false;
-	memcpy(code, (const u8 *)pc, next - pc);
-	return decode_layout(&in, code, sizeof(in.bytes)) > next - pc;
+	memset(code, 0, 16);
+	if (!is_code(pc))
+		return 0;
+	if (n < 15 && is_code(next))
+		n = 15;
+	memcpy(code, (const u8 *)pc, n);
+	return n;
+}
+
+/* Of the instruction at pc only n bytes are there. Was it the fetch of the next one that faulted? */
+static bool fetch_faults(const struct access_regs *regs, const u8 *code, unsigned n, u64 addr)
+{
+	struct insn in;
+
+	return n < sizeof(in.bytes) && addr == regs->pc + n &&
+	       !decode_layout_of(&in, code, n, regs->code_size);
 }
 
 u32 access_error_code(const struct access_regs *regs, u64 addr, bool readable)
 {
-	if (is_fetch(regs->pc, addr))
+	u8 code[16];
+	unsigned n = fetch(regs->pc, code);
+
+	if (n == 0) /* if not the fetch, then the host's kernel, for a call of the vsyscall page */
+		return PF_U | (addr == regs->pc ? PF_I : PF_W);
+	if (fetch_faults(regs, code, n, addr))
 		return PF_U | PF_I;
-	return PF_U | (is_write(regs, addr, readable) ? PF_W : 0);
+	return PF_U | (readable || is_write(regs, code, addr) ? PF_W : 0);
 }
 
 /* x87 instructions, WAIT, and those that touch MMX registers. */
@@ -170,8 +195,8 @@ static bool is_x87_or_mmx(const struct insn *in, const u8 *code)
  * have one of their own. */
 bool access_faults_x87(u64 pc)
 {
-	const u8 *code = (const u8 *)pc;
 	struct insn in;
+	u8 code[16];
 	u16 status;
 	u32 mxcsr;
 
@@ -181,6 +206,7 @@ bool access_faults_x87(u64 pc)
 		return false;
 	if (!(mxcsr & 0x3f & ~(mxcsr >> 7)))
 		return true;
+	fetch(pc, code);
 	decode_layout(&in, code, sizeof(in.bytes));
 	return is_x87_or_mmx(&in, code);
 }

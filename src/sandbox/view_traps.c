@@ -17,7 +17,10 @@ extern const u8 engine_landing[], engine_landing_plain[];
 
 static u32 error_code(const siginfo_t *si, const greg_t *g)
 {
-	const struct access_regs regs = { g[REG_RIP], g[REG_RSP], g[REG_RBP], g[REG_RSI], g[REG_RDI] };
+	const struct access_regs regs = {
+		.pc = g[REG_RIP], .rsp = g[REG_RSP], .rbp = g[REG_RBP], .rsi = g[REG_RSI], .rdi = g[REG_RDI],
+		.code_size = (g[REG_CSGSFS] & 0xffff) == 0x23 ? 32 : 64,
+	};
 
 	return access_error_code(&regs, (u64)si->si_addr, si->si_code == SEGV_ACCERR);
 }
