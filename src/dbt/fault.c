@@ -166,6 +166,7 @@ static void land(ucontext_t *uc, u64 exit_id)
 	struct vcpu *v = VCPU;
 
 	v->exit_id = exit_id;
+	v->exit_user = 0;
 	v->gate = 1;
 	set_step(uc, false);
 	GREG(uc, REG_EFL) &= ~(i64)(FL_DF | FL_AC);
