@@ -10,6 +10,7 @@
 #include "shadowbox/dbt.h"
 #include "shadowbox/counters.h"
 #include "shadowbox/insn.h"
+#include "shadowbox/profile.h"
 
 /* What is true at a host PC inside a block, from this mark to the next. */
 enum mark_kind {
@@ -151,6 +152,7 @@ struct cache {
 	struct memo memo[1 << MEMO_BITS];
 	struct table_used used_kernel;
 	struct table_used used_user[VIEW_MAX];
+	struct profile profile;
 };
 extern struct cache *cache;
 

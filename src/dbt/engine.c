@@ -78,12 +78,14 @@ static u32 translate_safely(struct vcpu *v, u8 flavour, u8 mode, u64 gpa, u64 pa
 {
 	u32 id;
 
+	engine.doing = PROF_TRANSLATE;
 	if (!cache_room())
 		cache_flush();
 	id = translate_block(v, flavour, mode, v->rip, gpa, page1);
 	if (library_ready)
 		fpu_restore(library_area);
 	library_ready = false;
+	engine.doing = PROF_BLOCKS;
 	return id;
 }
 
@@ -108,6 +110,7 @@ u32 engine_find_block(struct vcpu *v, bool single)
 	u32 id;
 
 	v->counters[CTR_FIND_BLOCK]++;
+	engine.doing = PROF_BLOCKS;
 	if (!fetch_page(v, v->rip, &gpa))
 		return 0;
 	id = cache_find(v->rip, gpa, ~0UL, flavour, mode);
@@ -240,6 +243,7 @@ static bool become_view(struct vcpu *v, u8 flavour, bool shadow)
 		return false;
 	v->intr_shadow = shadow;
 	v->counters[CTR_VIEW_SWITCH]++;
+	engine.doing = PROF_SWITCH;
 	fpu_save(v->xsave);
 	view_handoff(slot);
 	engine.armed = 0; /* not known: another view has run; arm anew */
@@ -313,6 +317,7 @@ static void run_once(struct vcpu *v, struct machine *m, u64 *resume)
 	u8 flavour;
 	u64 pc;
 
+	engine.doing = PROF_LOOP;
 	v->intr_shadow = 0;
 	engine.single = false;
 	if (v->event_pending)

@@ -38,6 +38,7 @@ struct engine {
 	unsigned steps;          /* taken since the last asynchronous signal */
 	unsigned boundaries;     /* instruction boundaries seen since stepping began */
 	u8 flavour;              /* of the code that was entered; after an exit, of what left */
+	u8 doing;                /* enum profile_kind */
 	enum soft_after after;
 	struct trace_write tw;
 	u64 bounce_ea;
@@ -88,6 +89,9 @@ bool native_hunted(struct vcpu *v);
 void native_tick(struct vcpu *v);
 void native_special(struct vcpu *v); /* its instruction at RIP shall run translated */
 int native_syscall(struct vcpu *v);
+
+struct ucontext_t;
+bool fault_runs_native(const struct ucontext_t *uc); /* interrupted: user code as it is? */
 
 /* Handles the exit recorded in v->exit_id. */
 enum after_exit exit_handle(struct vcpu *v, u64 *host_pc);

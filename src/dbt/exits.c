@@ -240,16 +240,26 @@ static bool uses_stack(u16 op)
 	return false;
 }
 
+static bool operand_is_canonical(struct vcpu *v, const struct insn *in)
+{
+	u64 ea = cpu_ea(v, in).v;
+
+	return gla_is_canonical(ea) && (!in->mem_size || gla_is_canonical(ea + in->mem_size - 1));
+}
+
 /* Memory accesses know no segment and report non-canonical addresses as #GP(0); through
- * SS it is #SS(0). */
+ * SS it is #SS(0). Operands come before the stack, but for POP. */
 static void stack_fault(struct vcpu *v, const struct insn *in)
 {
 	u64 sp = in->op == OP_LEAVE ? v->gpr[RBP] : v->gpr[RSP];
+	bool bad_stack = uses_stack(in->op) && (!gla_is_canonical(sp) || !gla_is_canonical(sp - 8));
+	bool bad_operand = in->has_mem && !operand_is_canonical(v, in);
 
 	if (v->exc.vector != EXC_GP || v->exc.error || in->code_size != 64)
 		return;
-	if ((in->has_mem && in->seg == SEG_SS && !gla_is_canonical(cpu_ea(v, in).v)) ||
-	    (uses_stack(in->op) && (!gla_is_canonical(sp) || !gla_is_canonical(sp - 8))))
+	if (bad_operand && !(bad_stack && in->op == OP_POP))
+		bad_stack = in->seg == SEG_SS;
+	if (bad_stack)
 		v->exc.vector = EXC_SS;
 }
 
@@ -282,6 +292,7 @@ static enum after_exit chain(struct vcpu *v, u32 id)
 	u64 flushes = cache->flushes;
 
 	v->counters[CTR_EXIT_CHAIN]++;
+	engine.doing = PROF_BLOCKS;
 	v->rip = x->target;
 	v->insn_done = 1;
 	if (!x->patch_off || cache->block[from].dead || v->event_pending)
@@ -325,6 +336,7 @@ static enum after_exit resume_or_dispatch(struct vcpu *v, const struct exit_rec 
 static enum after_exit callout(struct vcpu *v, const struct exit_rec *x, const struct insn *in, u64 *pc)
 {
 	v->counters[CTR_EXIT_CALLOUT]++;
+	engine.doing = PROF_CALLOUT;
 	if (log_on(LOG_EXITS))
 		log_printf("exit: callout op %u at %lx\n", in->op, v->rip);
 	flight_record(FLIGHT_CALLOUT, in->op, v->rip, v->gpr[RAX], v->gpr[RCX]);
@@ -365,6 +377,7 @@ enum after_exit exit_handle(struct vcpu *v, u64 *pc)
 	const struct insn *in;
 
 	v->insn_done = 0;
+	engine.doing = PROF_EXCEPTIONS;
 	switch (id) {
 	case EXIT_ID_ASYNC:
 		v->counters[CTR_EXIT_ASYNC]++;
@@ -419,6 +432,7 @@ enum after_exit exit_handle(struct vcpu *v, u64 *pc)
 		if (v->event_pending && !x->shadow)
 			return GO_DISPATCH;
 		v->counters[CTR_EXIT_SOFT]++;
+		engine.doing = PROF_SOFT;
 		if (log_on(LOG_EXITS))
 			log_printf("exit: soft operand at %lx\n", v->rip);
 		switch (soft_begin(v, id, in, pc)) {
@@ -428,6 +442,7 @@ enum after_exit exit_handle(struct vcpu *v, u64 *pc)
 		return fault_to_guest(v);
 	case EXIT_SOFT_DONE:
 		v->counters[CTR_EXIT_SOFT_DONE]++;
+		engine.doing = PROF_SOFT;
 		if (soft_end(v, x) != CPU_NEXT)
 			return fault_to_guest(v);
 		return resume_or_dispatch(v, x, x->resume_a, pc);

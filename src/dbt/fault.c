@@ -93,7 +93,7 @@ static bool is_landing(const ucontext_t *uc)
 	return VCPU->gate && pc >= (u64)engine_landing && pc < (u64)engine_landing_plain;
 }
 
-static bool runs_native(const ucontext_t *uc)
+bool fault_runs_native(const ucontext_t *uc)
 {
 	return !in_zone(GREG(uc, REG_RIP)) && has_user_rights(uc);
 }
@@ -406,7 +406,7 @@ static void seek_boundary(ucontext_t *uc)
 	u8 flavour = off < cache->lookup_kernel ? FLAVOUR_USER : FLAVOUR_KHIGH;
 	bool landed = false;
 
-	if (runs_native(uc)) {
+	if (fault_runs_native(uc)) {
 		store_native(v, uc, pc);
 		land(uc, EXIT_ID_ASYNC);
 		return;
@@ -574,7 +574,7 @@ void fault_host(int sig, ucontext_t *uc)
 		GREG(uc, REG_RIP) = (u64)engine_xrstor_fixup;
 		return;
 	}
-	if (runs_native(uc)) {
+	if (fault_runs_native(uc)) {
 		native_fault(v, uc, trap);
 		return;
 	}

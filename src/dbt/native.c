@@ -28,8 +28,8 @@ enum { PAGE_UNKNOWN, PAGE_RUNS, PAGE_REFUSED, PAGE_LEARNING };
 struct native_page {
 	u8 state;
 	u8 specials : 1; /* some have been seen there */
-	u8 changes : 5; /* rewritten lately; while it learns, entries from native code */
-	u8 left;        /* how often it was left to the translator: the longer it stays there */
+	u8 left : 3;     /* how often it was left to the translator: the longer it stays there */
+	u16 changes;     /* rewritten lately; while it learns, entries from native code */
 	u16 when, copy;
 };
 
@@ -38,12 +38,12 @@ static u64 n_pages;
 
 #define HOST_USER_CS 0x33
 #define HOST_USER_SS 0x2b
-#define REWRITES_MAX 16 /* of a page in a while */
-#define EVENTS_MAX 128  /* signals that code of a page may cost, halved each window */
+#define REWRITES_MAX 1000 /* of a page in a while; one costs some 15 microseconds */
+#define EVENTS_MAX 512  /* signals that code of a page may cost, halved each window */
 #define AGAIN_AFTER 2   /* epochs until a page that was left to the translator is tried again */
 #define TIRE_SHIFT 27   /* of the time stamp counter: some 50 milliseconds */
 #define TIRED 3000      /* ... in which a process may come this often to translated pages */
-#define WINDOW_SHIFT 23 /* of the time stamp counter: some milliseconds */
+#define WINDOW_SHIFT 25 /* of the time stamp counter: some ten milliseconds */
 
 size_t native_init(void *base, size_t room)
 {

@@ -79,7 +79,9 @@ static bool may_chain(const struct tr *t, u64 target)
 		return false;
 	if (t->b->flavour == FLAVOUR_KHIGH)
 		return target >> 63;
-	return (target & PAGE_MASK) == (t->b->gva & PAGE_MASK) && t->b->page1 == ~0UL;
+	/* Another page may be remapped at any time, that behind an instruction across the end too. */
+	return (target & PAGE_MASK) == (t->b->gva & PAGE_MASK) && t->b->page1 == ~0UL &&
+	       (target & ~PAGE_MASK) <= PAGE_SIZE - 15;
 }
 
 /* RAX holds the target and is spilled. */

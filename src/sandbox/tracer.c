@@ -116,7 +116,7 @@ static void end_system_call(struct user_regs_struct *r)
 /* --- traps ---------------------------------------------------------------------------- */
 static bool is_async(int sig)
 {
-	return sig == VIEW_TIMER_SIGNAL || sig == VIEW_KICK_SIGNAL;
+	return sig == VIEW_TIMER_SIGNAL || sig == VIEW_KICK_SIGNAL || sig == VIEW_PROF_SIGNAL;
 }
 
 static bool is_trap(int sig)
@@ -159,7 +159,7 @@ static void interrupt_handler(pid_t pid, struct trap_frame *f, int sig)
 	struct user_regs_struct r;
 
 	if (is_async(sig)) {
-		f->held = 1;
+		f->held = (u32)sig;
 		go_on(pid, 0);
 		return;
 	}
@@ -170,8 +170,8 @@ static void interrupt_handler(pid_t pid, struct trap_frame *f, int sig)
 		return;
 	}
 	if (f->held) {
+		f->si.si_signo = is_async((int)f->held) ? (int)f->held : VIEW_KICK_SIGNAL;
 		f->held = 0;
-		f->si.si_signo = VIEW_KICK_SIGNAL;
 		enter_handler(pid, f, &r);
 		return;
 	}

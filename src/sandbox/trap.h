@@ -41,7 +41,7 @@ struct trap_frame {
 	u8 uc[TRAP_UC_SIZE];
 	siginfo_t si;
 	u32 state;
-	u32 held;   /* an asynchronous signal came while the handler ran */
+	u32 held;   /* the asynchronous signal that came last while the handler ran, or 0 */
 	u32 rights; /* PKRU of the interrupted code */
 	/* As far as handlers look at it: which parts are there, and PKRU. The rest of the
 	 * guest's vector state is where it was, in the registers. */

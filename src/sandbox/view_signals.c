@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <ucontext.h>
 #include "shadowbox/counters.h"
+#include "shadowbox/log.h"
 #include "shadowbox/sandbox.h"
 #include "shadowbox/sys.h"
 
@@ -13,6 +14,8 @@ void fault_step(ucontext_t *uc);
 void fault_host(int sig, ucontext_t *uc);
 void fault_syscall(const siginfo_t *si, ucontext_t *uc);
 void fault_leave(ucontext_t *uc);
+void profile_sample(const ucontext_t *uc);
+void profile_handled(void);
 
 extern void signal_entry(void), signal_entry_plain(void), signal_restorer(void);
 void view_signal(int sig, siginfo_t *si, ucontext_t *uc);
@@ -22,6 +25,10 @@ void view_signal(int sig, siginfo_t *si, ucontext_t *uc)
 	*VIEW_SELECTOR = SELECT_ALLOW;
 	VCPU->counters[CTR_TRAP_SIGNAL] += ARENA->host.traps == TRAPS_SIGNAL;
 	switch (sig) {
+	case VIEW_PROF_SIGNAL:
+		profile_sample(uc);
+		fault_async(uc);
+		break;
 	case VIEW_TIMER_SIGNAL:
 	case VIEW_KICK_SIGNAL:
 		fault_async(uc);
@@ -36,6 +43,8 @@ void view_signal(int sig, siginfo_t *si, ucontext_t *uc)
 		fault_host(sig, uc);
 	}
 	fault_leave(uc);
+	if (log_on(LOG_PROF) && sig != VIEW_PROF_SIGNAL)
+		profile_handled();
 }
 
 struct kernel_sigaction {
@@ -48,7 +57,8 @@ struct kernel_sigaction {
 
 void signals_install(unsigned slot)
 {
-	static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, VIEW_TIMER_SIGNAL, VIEW_KICK_SIGNAL };
+	static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, VIEW_TIMER_SIGNAL, VIEW_KICK_SIGNAL,
+				       VIEW_PROF_SIGNAL };
 	struct kernel_sigaction sa = {
 		.handler = ARENA->host.pkeys ? signal_entry : signal_entry_plain,
 		.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTORER_FLAG,
