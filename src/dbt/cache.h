@@ -115,9 +115,9 @@ enum premise {
 #define SOFT_SIZE (1u << 16)
 #define TABLE_ENTRIES 65536u
 
-#define MEMO_BITS 18
-
-struct memo { u64 gpa, rip; struct insn in; };
+#define MEMO_BITS 15
+#define MEMO_KEY 16
+struct memo { u8 key[MEMO_KEY]; struct insn in; };
 struct table_entry { u64 neg_gva, host; };
 struct table_used { u32 count; u16 idx[TABLE_ENTRIES]; };
 
@@ -218,9 +218,10 @@ static inline struct slots *slots_of(u8 flavour)
 #define SLOT_TARGET 16
 static inline u64 spill_slot(u8 flavour, unsigned r) { return (u64)slots_of(flavour) + r * 8; }
 
-/* memo.c: what was decoded at a guest physical address, if the bytes are still the same. */
-bool memo_get(struct insn *in, u64 gpa, u64 rip, const u8 *bytes, unsigned avail);
-void memo_put(const struct insn *in, u64 gpa, u64 rip);
+/* memo.c: what was decoded of an instruction of the same shape: one that differs in displacement
+ * and plain immediate alone. */
+bool memo_get(struct insn *in, u64 rip, const u8 *bytes, unsigned avail);
+void memo_put(const struct insn *in);
 
 /* translate.c */
 u32 translate_block(struct vcpu *v, u8 flavour, u8 mode, u64 gva, u64 gpa, u64 page1);

@@ -955,13 +955,13 @@ static void trace_out_asm(const struct block *b)
 /* False: the instruction does not end within the n bytes. */
 static bool decode(struct tr *t, const u8 *bytes, unsigned n, int code_size)
 {
-	if (code_size == 64 && memo_get(&t->in, t->gpa, t->rip, bytes, n))
+	if (code_size == 64 && memo_get(&t->in, t->rip, bytes, n))
 		return true;
 	engine_use_library();
 	if (!decode_insn(&t->in, bytes, n, t->rip, code_size) || t->in.len > n)
 		return false;
 	if (code_size == 64)
-		memo_put(&t->in, t->gpa, t->rip);
+		memo_put(&t->in);
 	return true;
 }
 
