@@ -25,6 +25,9 @@
 	X(EXIT_FAULT, "exit: fault handed to the guest or to the engine") \
 	X(SIG_FAULT, "host fault signals") \
 	X(SIG_STEP, "host single steps to an instruction boundary") \
+	X(TRAP_SIGNAL, "host traps that came as signals") \
+	X(TRAP_TRACER, "host traps that came from the tracer") \
+	X(TRAP_BACK, "of these, that went back by the tracer") \
 	X(FILL, "hidden faults filled") \
 	X(FILL_TRACE, "write faults on traced pages") \
 	X(FAULT_TRUE, "page faults delivered to the guest") \

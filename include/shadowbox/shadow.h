@@ -91,6 +91,8 @@ enum fill_result shadow_fill(struct vcpu *v, u64 hva, bool write, enum flavour f
 /* Maps the page of user address a executable, and neighbours whose code may run too
  * (dbt_code_at). False: it cannot be, or its code may not run. */
 bool shadow_map_exec(struct vcpu *v, u64 a);
+/* Is the page at hva executable in this view? */
+bool shadow_is_exec(u64 hva);
 /* The code of a page may not run as it is any more: it is executable in no view. */
 void shadow_exec_revoke(gpa_t page);
 void shadow_exec_revoke_all(void);

@@ -125,8 +125,9 @@ static inline long sys_tgkill(int pid, int tid, int sig)
 {
 	return sys_call3(SYS_tgkill, pid, tid, sig);
 }
-/* A plain fork with these clone flags: the child goes on on a copy of this stack. */
-static inline long sys_fork(u64 flags) { return sys_call6(SYS_clone, flags, 0, 0, 0, 0, 0); }
+/* A plain fork with these clone flags: the child goes on on a copy of this stack. The system
+ * call takes no sixth argument; who traces the child finds `tag` there. */
+static inline long sys_fork(u64 flags, u64 tag) { return sys_call6(SYS_clone, flags, 0, 0, 0, 0, tag); }
 static inline long sys_prctl(int op, u64 a, u64 b, u64 c, u64 d) { return sys_call6(SYS_prctl, op, a, b, c, d, 0); }
 static inline long sys_arch_prctl(int code, u64 value)
 {

@@ -23,6 +23,13 @@ struct view_slot {
 	struct { u64 start, len; } queue[64]; /* pending invalidations (hva ranges) */
 };
 
+/* How host traps (faults, timer) reach the handlers of a view. */
+enum trap_transport {
+	TRAPS_AUTO,   /* signals, unless the host cannot deliver them */
+	TRAPS_SIGNAL, /* the kernel interrupts the view */
+	TRAPS_PTRACE, /* a tracer stops the view and sends it to the handler: sandbox/trap.h */
+};
+
 /* Engine policy, from -accel sub-options; read-only after start. */
 struct policy {
 	bool all_soft;   /* every memory operand soft */
@@ -32,6 +39,8 @@ struct policy {
 	bool no_pkeys;   /* pretend that the host lacks protection keys */
 	bool no_fsgsbase;
 	bool no_native;  /* user code is translated, never run as it is */
+	bool no_pku_signals; /* pretend that no signal reaches a stack whose key is denied */
+	u8 traps;        /* enum trap_transport */
 	bool no_bind;    /* leave it to the host's scheduler on which CPU each view runs */
 	bool uffd;       /* traces of large mappings by userfaultfd, if the host can */
 	bool no_adaptive;/* instructions that hit traces stay direct, and hit them again */
@@ -42,11 +51,13 @@ struct policy {
 };
 
 struct host_caps {
+	bool denied_sigstack; /* signals reach a stack whose key is denied */
 	bool pkeys, fsgsbase, avx512, tsc_invariant, uffd_wp;
 	bool native;     /* user code may run as it is: see dbt/native.c */
 	u8 key_zone, key_kl, key_kh, key_p; /* guest-user pages use key 0 */
 	u8 key_s, key_t, key_ks, key_kt; /* slots and lookup tables of user and of kernel code */
 	u8 key_d;        /* the system call selector: user code may read it, kernel code write */
+	u8 traps;        /* TRAPS_SIGNAL or TRAPS_PTRACE */
 	u8 key_sigstack; /* of the alternate signal stack: key_zone, or key_s if the kernel
 	                  * writes signal frames with the interrupted code's rights */
 	u32 max_map_count;

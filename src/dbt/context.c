@@ -170,10 +170,13 @@ static void store_kernel_slots(struct vcpu *v, u8 flavour)
 		cpu_load_syscall_segments(v, 0);
 }
 
+/* The id is what user code likes if it has jumped into its stub: one of its own records? */
 static bool exit_is_valid(const struct vcpu *v)
 {
 	const struct exit_rec *x = &cache->exit[v->exit_id];
 
+	if (v->exit_id < EXIT_FIRST)
+		return !v->exit_user;
 	if (v->exit_id >= cache->n_exits)
 		return false;
 	return !v->exit_user || (x->flavour == FLAVOUR_USER && cache->block[x->block].flavour == FLAVOUR_USER);
@@ -194,7 +197,7 @@ void context_store(struct vcpu *v)
 	u64 id = v->exit_id;
 	bool record = id >= EXIT_FIRST;
 
-	if (record && !exit_is_valid(v)) {
+	if (!exit_is_valid(v)) {
 		refuse_exit(v);
 		record = false;
 	}

@@ -741,15 +741,20 @@ static bool complete_map0(const struct insn *in, unsigned avail)
 	       in->off_imm + imm_size(in) <= avail;
 }
 
-unsigned decode_layout(struct insn *in, const u8 *bytes, unsigned avail)
+unsigned decode_layout_of(struct insn *in, const u8 *bytes, unsigned avail, int code_size)
 {
 	unsigned max = avail > 15 ? 15 : avail, len;
 
 	memset(in, 0, sizeof(*in));
-	in->code_size = 64;
+	in->code_size = code_size;
 	parse_layout(in, bytes, max);
 	len = in->off_imm + imm_size(in);
 	return len <= max ? len : 0;
+}
+
+unsigned decode_layout(struct insn *in, const u8 *bytes, unsigned avail)
+{
+	return decode_layout_of(in, bytes, avail, 64);
 }
 
 unsigned decode_insn(struct insn *in, const u8 *bytes, unsigned avail, u64 rip, int code_size)

@@ -12,5 +12,6 @@ unsigned decode_insn(struct insn *in, const u8 *bytes, unsigned avail, u64 rip, 
 /* The layout alone, of 64-bit code: prefixes, opcode, operand fields. Returns the length that
  * it makes up, 0 when bytes are missing. No library, no operands; anything passes. */
 unsigned decode_layout(struct insn *in, const u8 *bytes, unsigned avail);
+unsigned decode_layout_of(struct insn *in, const u8 *bytes, unsigned avail, int code_size);
 /* Text of one host or guest instruction for traces; returns its length (1 if bad). */
 unsigned decode_text(const u8 *bytes, unsigned avail, u64 rip, int code_size, char *buf, size_t size);

@@ -157,6 +157,7 @@ static void enter(struct vcpu *v, u64 host_pc, u8 flavour, u32 pkru, bool inside
 	context_load(v, flavour, host_pc);
 	v->in_guest = 1;
 	v->gate = inside;
+	v->exit_user = 0;
 	if (inside) {
 		engine_enter_inside(v, tail);
 	} else {

@@ -168,6 +168,7 @@ static void land(ucontext_t *uc, u64 exit_id)
 	struct vcpu *v = VCPU;
 
 	v->exit_id = exit_id;
+	v->exit_user = 0;
 	v->gate = 1;
 	set_step(uc, false);
 	GREG(uc, REG_EFL) &= ~(i64)(FL_DF | FL_AC);
@@ -438,12 +439,18 @@ static void seek_boundary(ucontext_t *uc)
 		set_step(uc, true);
 }
 
+/* An asynchronous signal that came too late to be looked at by the handler. */
+void fault_late(void)
+{
+	engine.armed = 0;
+	__atomic_store_n(&VCPU->event_pending, 1, __ATOMIC_SEQ_CST);
+}
+
 void fault_async(ucontext_t *uc)
 {
 	if (ARENA->running_view != engine.slot)
 		return;
-	engine.armed = 0;
-	__atomic_store_n(&VCPU->event_pending, 1, __ATOMIC_SEQ_CST);
+	fault_late();
 	if (engine.stepping && (GREG(uc, REG_EFL) & FL_TF))
 		return;
 	engine.boundaries = 0;

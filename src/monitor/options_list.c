@@ -65,6 +65,7 @@ static const struct accel_switch accel_switches[] = {
 	SWITCH("bind", no_bind, true, "all views on one CPU, moved when it is busy (off: the host's choice)"),
 	SWITCH("adaptive", no_adaptive, true, "instructions that write to traced pages turn soft"),
 	SWITCH("prefill", no_prefill, true, "pages are mapped before they fault, and around those that do"),
+	SWITCH("pkusig", no_pku_signals, true, "signals to a stack whose protection key is denied (off: as before Linux 6.12)"),
 	SWITCH("fsgsbase", no_fsgsbase, true, "RDFSBASE and its kind (off: system calls instead)"),
 };
 
@@ -79,6 +80,8 @@ static enum parse_result accel_help(void)
 	     "  views=many|one|N - one view for each guest address space, at most N of them, or one for all\n"
 	     "    (default: many)\n"
 	     "  maps=N - most host mappings of a view\n"
+	     "  traps=signal|ptrace - how host traps reach a view's handlers (default: signal; ptrace\n"
+	     "    where the host cannot deliver signals to them)\n"
 	     "  block=N - most guest instructions in a block");
 	return PARSE_EXIT;
 }
@@ -138,6 +141,12 @@ static enum parse_result accel_item(struct parse *p, const struct opt_item *it)
 		return accel_number(p, it, 1, 1024, &p->o->policy.block_max);
 	if (!strcmp(it->key, "maps") && it->value)
 		return accel_number(p, it, MAPS_LEAST, 1u << 30, &p->o->policy.map_max);
+	if (!strcmp(it->key, "traps") && it->value) {
+		if (strcmp(it->value, "signal") && strcmp(it->value, "ptrace"))
+			return parse_fail(p, "traps=%s: signal or ptrace", it->value);
+		p->o->policy.traps = strcmp(it->value, "ptrace") ? TRAPS_SIGNAL : TRAPS_PTRACE;
+		return PARSE_OK;
+	}
 	for (size_t i = 0; i < ARRAY_LEN(noted); i++)
 		if (!strcmp(it->key, noted[i])) {
 			parse_note(p, "accepted without effect: %s", it->key);

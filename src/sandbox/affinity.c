@@ -107,6 +107,8 @@ static void bind_all(int cpu)
 	for (unsigned i = 0; i < VIEW_MAX; i++)
 		if (sandbox.view[i] > 0)
 			bind_view(sandbox.view[i]);
+	if (sandbox.tracer > 0)
+		bind_view(sandbox.tracer);
 }
 
 void affinity_init(const struct policy *policy)

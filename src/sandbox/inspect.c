@@ -1,8 +1,8 @@
 /* Looks at a freshly started view from outside, before any guest code runs in it: that
  * its system calls are filtered, its privileges given up, its descriptors those that
  * are listed, and its address space empty but for the zone. The view is held still with
- * ptrace meanwhile; where the host refuses that, it waits for its turn anyway and only
- * the checks in /proc are made. */
+ * ptrace meanwhile; where the host refuses that, or another process traces it for its
+ * traps, it waits for its turn anyway and only the checks in /proc are made. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -43,16 +43,21 @@ bool view_is_filtered(pid_t pid)
 
 static int check_status(unsigned slot, pid_t pid, char *err, size_t errlen)
 {
-	bool privs = false;
+	bool privs = false, traced = !sandbox.tracer;
 	FILE *f = open_proc(pid, "status");
-	char line[256];
+	char line[256], tracer[40];
 
-	while (f && fgets(line, sizeof(line), f))
+	snprintf(tracer, sizeof(tracer), "TracerPid:\t%d\n", (int)sandbox.tracer);
+	while (f && fgets(line, sizeof(line), f)) {
 		privs |= !strcmp(line, "NoNewPrivs:\t1\n");
+		traced |= !strcmp(line, tracer);
+	}
 	if (f)
 		fclose(f);
 	if (!view_is_filtered(pid))
 		return fail(err, errlen, slot, "no system call filter");
+	if (!traced)
+		return fail(err, errlen, slot, "nobody takes its traps");
 	return privs ? 0 : fail(err, errlen, slot, "it may gain privileges");
 }
 
@@ -109,7 +114,7 @@ static bool hold(pid_t pid)
 {
 	int status;
 
-	if (sandbox.no_ptrace)
+	if (sandbox.no_ptrace || sandbox.tracer)
 		return false;
 	if (ptrace(PTRACE_SEIZE, pid, 0, 0) < 0) {
 		log_msg(LOG_CONFIG, "config: ptrace: refused (%s); views are checked by /proc alone\n",

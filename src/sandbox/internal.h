@@ -2,6 +2,7 @@
 #pragma once
 #include <sys/types.h>
 #include "shadowbox/sandbox.h"
+#include "trap.h"
 
 /* What the monitor holds; the zygote starts with a copy. */
 struct sandbox {
@@ -10,6 +11,7 @@ struct sandbox {
 	pid_t zygote, monitor;
 	u64 ram_end;          /* of guest RAM in the memfd */
 	u64 ram_size;         /* of the memfd, with the patched copies of code pages */
+	pid_t tracer;         /* 0: none, the views handle signals themselves */
 	u32 kept_mappings;    /* outside the zone, which the kernel would not unmap */
 	bool no_ptrace;       /* the host refuses it; said once */
 	/* What the arena says of these is for information: views can write it. */
@@ -28,7 +30,10 @@ extern struct sandbox sandbox;
 #define HOT_BOUNCE_SIZE 0x2000UL
 #define HOT_OFF_TABLE_K 0x100000UL
 #define HOT_OFF_TABLES_U 0x200000UL
-#define HOT_SIZE (HOT_OFF_TABLES_U + VIEW_MAX * TABLE_SIZE)
+#define HOT_OFF_TRAPS (HOT_OFF_TABLES_U + VIEW_MAX * TABLE_SIZE)
+#define HOT_SIZE (HOT_OFF_TRAPS + VIEW_MAX * (u64)TRAP_STACK_SIZE)
+/* The tracer's mapping of all views' signal stacks. */
+#define TRAPS_HVA (TABLES_U_HVA + 0x10000000UL)
 #define ARENA_SIZE 0x40000000UL
 
 /* First message of the zygote. */
@@ -49,17 +54,25 @@ NORETURN void zygote_main(int sock);
 
 /* probe.c */
 int probe_host(const struct policy *policy, char *err, size_t errlen) MUST_CHECK;
+/* Where signal frames lie: depends on whether the host can write to a denied stack. */
+void probe_sigstack_key(struct host_caps *h);
 /* affinity.c */
 void affinity_init(const struct policy *policy);
 void affinity_view_started(unsigned slot);
 /* seccomp.c: confines the calling thread for ever; uffd: it has a userfaultfd. 0 or
  * negative errno. */
 int seccomp_confine(bool uffd) MUST_CHECK;
+int seccomp_confine_tracer(void) MUST_CHECK;
 /* uffd.c: a userfaultfd of this process that can protect shared memory against writes, and
  * tells of them by SIGBUS, on descriptor VIEW_UFFD_FD. Negative errno on failure. */
 int uffd_open(void) MUST_CHECK;
 /* Tries it out in a child. 0 or negative errno. */
 int uffd_probe(void) MUST_CHECK;
+/* tracer.c: forks the tracer, which waits; before the zygote, which names it as the one
+ * that may trace it. A descriptor, or negative errno. */
+int tracer_fork(void) MUST_CHECK;
+/* Has it trace the zygote. Takes the descriptor. 0 or negative errno. */
+int tracer_attach(int sock) MUST_CHECK;
 /* inspect.c: looks at a started, not yet running view from outside. */
 int view_inspect(unsigned slot, pid_t pid, char *err, size_t errlen) MUST_CHECK;
 bool view_is_filtered(pid_t pid);

@@ -133,7 +133,28 @@ static u32 read_max_map_count(void)
 	return n;
 }
 
-static void log_host(const struct host_caps *h)
+void probe_sigstack_key(struct host_caps *h)
+{
+	h->key_sigstack = h->denied_sigstack || h->traps == TRAPS_PTRACE ? h->key_zone : h->key_s;
+}
+
+static void choose_traps(struct host_caps *h, const struct policy *policy)
+{
+	h->denied_sigstack = !policy->no_pku_signals && probe_denied_sigstack(h->key_zone);
+	h->traps = policy->traps;
+	if (h->traps == TRAPS_AUTO)
+		h->traps = h->denied_sigstack ? TRAPS_SIGNAL : TRAPS_PTRACE;
+	probe_sigstack_key(h);
+}
+
+static const char *traps_text(const struct host_caps *h, const struct policy *policy)
+{
+	if (h->traps == TRAPS_SIGNAL)
+		return "signals";
+	return policy->traps == TRAPS_PTRACE ? "ptrace" : "ptrace, since no signal reaches a stack with a denied key";
+}
+
+static void log_host(const struct host_caps *h, const struct policy *policy)
 {
 	struct utsname u;
 
@@ -143,7 +164,8 @@ static void log_host(const struct host_caps *h)
 		"vCPU %u, slots %u and %u, tables %u and %u)\n", h->pkeys ? "yes" : "no", h->key_zone,
 		h->key_kl, h->key_kh, h->key_p, h->key_s, h->key_ks, h->key_t, h->key_kt);
 	log_msg(LOG_CONFIG, "config: signal frames on a stack with a denied key: %s\n",
-		h->key_sigstack == h->key_zone ? "yes" : "no, the stack has the key of user slots");
+		h->denied_sigstack ? "yes" : h->traps == TRAPS_PTRACE ? "no" : "no, the stack has the key of user slots");
+	log_msg(LOG_CONFIG, "config: trap transport: %s\n", traps_text(h, policy));
 	log_msg(LOG_CONFIG, "config: signal stack: %u KiB (a frame needs %lu bytes)\n",
 		h->sigstack_size >> 10, getauxval(AT_MINSIGSTKSZ));
 	log_msg(LOG_CONFIG, "config: FSGSBASE: %s\n", h->fsgsbase ? "yes" : "no, by arch_prctl");
@@ -175,13 +197,13 @@ int probe_host(const struct policy *policy, char *err, size_t errlen)
 	}
 	h->pkeys = true;
 	h->pkru_offset = read_pkru_offset();
-	h->key_sigstack = probe_denied_sigstack(h->key_zone) ? h->key_zone : h->key_s;
+	choose_traps(h, policy);
 	/* Signal frames that user code could write would be a way to other rights. */
 	h->native = !policy->no_native && !policy->all_soft && !policy->user_soft && h->fsgsbase && h->key_sigstack == h->key_zone &&
 		    probe_dispatch();
 	rc = uffd_probe();
 	h->uffd_wp = rc == 0;
-	log_host(h);
+	log_host(h, policy);
 	log_msg(LOG_CONFIG, "config: userfaultfd write protection: %s%s; traces of large mappings by %s\n",
 		rc ? "no, " : "yes", rc ? strerror(-rc) : "", h->uffd_wp && policy->uffd ? "it" : "mprotect");
 	return 0;

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include "internal.h"
 #include "shadowbox/sys.h"
 
@@ -79,6 +80,31 @@ static const struct rule uffd_rules[] = {
 /* Not allowed, but from the host's vsyscall page a signal (SIGSYS) instead of the end: it is
  * in reach of guest code that runs as it is. */
 static const u32 trapped[] = { SYS_gettimeofday, SYS_time, SYS_getcpu };
+
+/* The tracer: requests on processes that it traces already. */
+static const struct rule tracer_rules[] = {
+	{ SYS_wait4, "the next stop", {}, ALWAYS },
+	{ SYS_ptrace, "let it go on", { IS(0, PTRACE_CONT) }, ALWAYS },
+	{ SYS_ptrace, "what it was doing", { IS(0, PTRACE_GETREGS) }, ALWAYS },
+	{ SYS_ptrace, "what it does next", { IS(0, PTRACE_SETREGSET) }, ALWAYS },
+	{ SYS_ptrace, "the same, out of compatibility mode", { IS(0, PTRACE_SETREGS) }, ALWAYS },
+	{ SYS_ptrace, "why it has stopped", { IS(0, PTRACE_GETSIGINFO) }, ALWAYS },
+	{ SYS_ptrace, "it shall stay stopped", { IS(0, PTRACE_LISTEN) }, ALWAYS },
+	{ SYS_write, "tell the monitor that it is ready", { IS(0, 0), IS(2, 4) }, ALWAYS },
+	{ SYS_close, "and nothing more", {}, ALWAYS },
+	{ SYS_pause, "nobody is left", {}, ALWAYS },
+	{ SYS_restart_syscall, "the kernel restarts a wait after a stop", {}, ALWAYS },
+	{ SYS_exit_group, "end", {}, ALWAYS },
+};
+
+struct table {
+	const struct rule *rules;
+	size_t n_rules;
+	const struct rule *more;
+	size_t n_more;
+	const u32 *trapped;
+	size_t n_trapped;
+};
 
 /* --- the compiler ------------------------------------------------------------------- */
 #define PROGRAM_MAX 400
@@ -181,40 +207,45 @@ static void emit_rule(struct program *p, const struct rule *r)
 	resolve(p, start, TO_FAIL, p->len);
 }
 
-static void emit_trapped(struct program *p)
+static void emit_trapped(struct program *p, const struct table *t)
 {
 	emit(p, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, instruction_pointer) + 4, 0, 0);
 	emit(p, BPF_JMP | BPF_JEQ | BPF_K, ~0u, 1, 0);
 	emit(p, BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS, 0, 0);
 	emit(p, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr), 0, 0);
-	for (size_t i = 0; i < ARRAY_LEN(trapped); i++) {
-		emit(p, BPF_JMP | BPF_JEQ | BPF_K, trapped[i], 0, 1);
+	for (size_t i = 0; i < t->n_trapped; i++) {
+		emit(p, BPF_JMP | BPF_JEQ | BPF_K, t->trapped[i], 0, 1);
 		emit(p, BPF_RET | BPF_K, SECCOMP_RET_TRAP, 0, 0);
 	}
 }
 
-static void build(struct program *p, bool uffd)
+static void emit_rules(struct program *p, const struct rule *r, size_t n)
+{
+	for (; n--; r++)
+		if (!r->unless || !*r->unless)
+			emit_rule(p, r);
+}
+
+static void build(struct program *p, const struct table *t)
 {
 	p->len = 0;
 	emit(p, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch), 0, 0);
 	emit(p, BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0);
 	emit(p, BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS, 0, 0);
-	for (size_t i = 0; uffd && i < ARRAY_LEN(uffd_rules); i++)
-		emit_rule(p, &uffd_rules[i]);
-	for (size_t i = 0; i < ARRAY_LEN(rules); i++)
-		if (!rules[i].unless || !*rules[i].unless)
-			emit_rule(p, &rules[i]);
-	emit_trapped(p);
+	emit_rules(p, t->more, t->n_more);
+	emit_rules(p, t->rules, t->n_rules);
+	if (t->n_trapped)
+		emit_trapped(p, t);
 	emit(p, BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS, 0, 0);
 }
 
-int seccomp_confine(bool uffd)
+static int confine(const struct table *t)
 {
 	struct program p;
 	struct sock_fprog prog = { 0, p.insn };
 	long rc;
 
-	build(&p, uffd);
+	build(&p, t);
 	if (p.len > PROGRAM_MAX)
 		return -E2BIG;
 	prog.len = (unsigned short)p.len;
@@ -224,4 +255,16 @@ int seccomp_confine(bool uffd)
 	if (rc == -EINVAL)
 		rc = sys_seccomp(SECCOMP_SET_MODE_FILTER, 0, &prog);
 	return (int)rc;
+}
+
+int seccomp_confine(bool uffd)
+{
+	return confine(&(struct table){ .rules = rules, .n_rules = ARRAY_LEN(rules), .more = uffd_rules,
+					.n_more = uffd ? ARRAY_LEN(uffd_rules) : 0, .trapped = trapped,
+					.n_trapped = ARRAY_LEN(trapped) });
+}
+
+int seccomp_confine_tracer(void)
+{
+	return confine(&(struct table){ .rules = tracer_rules, .n_rules = ARRAY_LEN(tracer_rules) });
 }

@@ -52,7 +52,17 @@ static void log_zygote(const struct zygote_hello *h)
 		log_printf("config: %u mappings (vDSO) cannot be removed from views\n", h->kept_mappings);
 }
 
-int sandbox_start(char *err, size_t errlen)
+/* SIGKILL and wait; nothing if there is none. */
+static void end_process(pid_t *pid)
+{
+	if (*pid > 0) {
+		kill(*pid, SIGKILL);
+		waitpid(*pid, NULL, __WALL);
+	}
+	*pid = 0;
+}
+
+static int start_zygote(char *err, size_t errlen)
 {
 	struct sandbox *s = &sandbox;
 	struct zygote_hello h;
@@ -62,8 +72,6 @@ int sandbox_start(char *err, size_t errlen)
 		snprintf(err, errlen, "cannot create a socket pair: %s", strerror(errno));
 		return -errno;
 	}
-	s->monitor = getpid();
-	affinity_init(&s->policy);
 	s->zygote = fork();
 	if (s->zygote == 0)
 		zygote_main(pair[1]);
@@ -82,12 +90,56 @@ int sandbox_start(char *err, size_t errlen)
 	if (rc < 0) {
 		snprintf(err, errlen, "the parent of views cannot start: %s%s%s", rc == h.error ? h.step : "",
 			 rc == h.error ? ": " : "", strerror(-rc));
-		sandbox_kill_all();
 		return rc;
 	}
 	s->kept_mappings = h.kept_mappings;
 	log_zygote(&h);
 	return 0;
+}
+
+/* Without a tracer, though one is wanted: an error if it was asked for; where it was only
+ * the better choice, signals have to do. */
+static int without_tracer(int rc, char *err, size_t errlen)
+{
+	snprintf(err, errlen, "traps=ptrace: this host does not let one process trace another: %s "
+		 "(kernel.yama.ptrace_scope, or a container's system call filter?)", strerror(-rc));
+	if (sandbox.policy.traps == TRAPS_PTRACE)
+		return rc;
+	log_msg(LOG_CONFIG, "config: %s; traps come as signals\n", err);
+	sandbox.host.traps = TRAPS_SIGNAL;
+	probe_sigstack_key(&sandbox.host);
+	sandbox.host.native &= sandbox.host.key_sigstack == sandbox.host.key_zone; /* as in probe_host */
+	ARENA->host = sandbox.host;
+	/* The zygote has a copy of how it was before. */
+	sandbox_kill_all();
+	return start_zygote(err, errlen);
+}
+
+int sandbox_start(char *err, size_t errlen)
+{
+	bool trace = sandbox.host.traps == TRAPS_PTRACE;
+	int sock = -1, rc = 0;
+
+	sandbox.monitor = getpid();
+	affinity_init(&sandbox.policy);
+	if (trace)
+		sock = tracer_fork();
+	if (trace && sock < 0) {
+		snprintf(err, errlen, "cannot fork: %s", strerror(-sock));
+		return sock;
+	}
+	rc = start_zygote(err, errlen);
+	if (rc < 0) {
+		if (trace)
+			close(sock);
+	} else if (trace) {
+		rc = tracer_attach(sock);
+		if (rc < 0)
+			rc = without_tracer(rc, err, errlen);
+	}
+	if (rc < 0)
+		sandbox_kill_all();
+	return rc;
 }
 
 /* --- one view ------------------------------------------------------------------------ */
@@ -121,16 +173,6 @@ static void set_state(struct view_slot *v, enum view_state state)
 {
 	__atomic_store_n(&v->state, state, __ATOMIC_SEQ_CST);
 	sys_futex_wake(&v->state, 1);
-}
-
-/* SIGKILL and wait; nothing if there is none. */
-static void end_process(pid_t *pid)
-{
-	if (*pid > 0) {
-		kill(*pid, SIGKILL);
-		waitpid(*pid, NULL, __WALL);
-	}
-	*pid = 0;
 }
 
 int sandbox_start_view(unsigned slot, char *err, size_t errlen)
@@ -187,7 +229,9 @@ void sandbox_kill_all(void)
 {
 	struct sandbox *s = &sandbox;
 
-	/* The zygote first: what it was asked for last must not come after. */
+	/* The tracer takes the others with it, and no other's end waits for it then. Next the
+	 * zygote: what it was asked for last must not come after. */
+	end_process(&s->tracer);
 	end_process(&s->zygote);
 	if (s->sock >= 0)
 		close(s->sock);
@@ -228,6 +272,11 @@ bool sandbox_reap(char *what, size_t len)
 	while ((pid = waitpid(-1, &status, WNOHANG | __WALL)) > 0) {
 		if (WIFSTOPPED(status))
 			continue;
+		if (pid == sandbox.tracer) {
+			sandbox.tracer = 0;
+			tell_end(what, len, "the tracer of views", status);
+			return true;
+		}
 		if (pid == sandbox.zygote) {
 			sandbox.zygote = 0;
 			tell_end(what, len, "the parent of views", status);

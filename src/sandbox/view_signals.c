@@ -1,8 +1,10 @@
 /* Signal handlers of a view: dispositions and the first C code. What a signal means for
- * the guest is decided in dbt/fault.c. */
+ * the guest is decided in dbt/fault.c. Where a tracer takes the signals (trap.h) no handler is
+ * installed, and view_traps.c calls view_signal. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <ucontext.h>
+#include "shadowbox/counters.h"
 #include "shadowbox/log.h"
 #include "shadowbox/sandbox.h"
 #include "shadowbox/sys.h"
@@ -21,6 +23,7 @@ void view_signal(int sig, siginfo_t *si, ucontext_t *uc);
 void view_signal(int sig, siginfo_t *si, ucontext_t *uc)
 {
 	*VIEW_SELECTOR = SELECT_ALLOW;
+	VCPU->counters[CTR_TRAP_SIGNAL] += ARENA->host.traps == TRAPS_SIGNAL;
 	switch (sig) {
 	case VIEW_PROF_SIGNAL:
 		profile_sample(uc);

@@ -238,7 +238,7 @@ static long map_private(u64 hva, u64 len)
 /* The gates (entry.S) are the only places in the image where WRPKRU and XRSTOR may be
  * executed: guest code that runs as it is may jump anywhere. What else has their bytes is
  * the host's probe, and libc's lazy binding, which a static program has no use for. */
-extern const u8 gate_landing[], gate_signal[], engine_xrstor_insn[];
+extern const u8 gate_landing[], gate_signal[], gate_trap[], gate_trap_exit[], engine_xrstor_insn[];
 
 static bool gives_rights(const u8 *p)
 {
@@ -246,10 +246,14 @@ static bool gives_rights(const u8 *p)
 				(p[1] == 0xae && (p[2] & 0x38) == 0x28 && p[2] < 0xc0));
 }
 
+/* Of the two ways into the handlers one is used; what the other's check looks for nobody keeps. */
 static bool is_gate(const u8 *p)
 {
-	/* The byte before the XRSTOR is its REX prefix. */
-	return p == gate_landing || p == gate_signal || p == engine_xrstor_insn + 1;
+	if (p == gate_signal)
+		return sandbox.host.traps == TRAPS_SIGNAL;
+	if (p == gate_trap || p == gate_trap_exit)
+		return sandbox.host.traps == TRAPS_PTRACE;
+	return p == gate_landing || p == engine_xrstor_insn + 1; /* before the XRSTOR is its REX prefix */
 }
 
 /* One page at a time, so that this function itself stays executable: it has no such bytes. */
@@ -317,6 +321,19 @@ static long start_profile(void)
 }
 
 #define AUTODISARM (1u << 31) /* SS_AUTODISARM of linux/signal.h */
+/* Of the tracer's making, and shared with it, if there is one: then no signal is delivered
+ * here. */
+static long map_sigstack(unsigned slot)
+{
+	const int rw = PROT_READ | PROT_WRITE;
+	long at;
+
+	if (sandbox.host.traps == TRAPS_SIGNAL)
+		return map_private(VIEW_SIGSTACK_HVA, sandbox.host.sigstack_size);
+	at = sys_mmap(VIEW_SIGSTACK_HVA, TRAP_STACK_SIZE, rw, MAP_SHARED | MAP_FIXED, ZYGOTE_HOT_FD,
+		      HOT_OFF_TRAPS + slot * (u64)TRAP_STACK_SIZE);
+	return at < 0 ? at : sys_pkey_mprotect(at, TRAP_STACK_SIZE, rw, zone_key(VIEW_SIGSTACK_HVA));
+}
 
 static long install_sigstack(void)
 {
@@ -352,10 +369,13 @@ static void view_setup(u64 slot)
 	if (log_on(LOG_PROF))
 		require("start a profile", start_profile());
 	sys_prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
-	require("set the signal stack", install_sigstack());
-	signals_install((unsigned)slot);
+	if (sandbox.host.traps == TRAPS_SIGNAL) {
+		require("set the signal stack", install_sigstack());
+		signals_install((unsigned)slot);
+	}
 	require("unblock signals", sys_rt_sigprocmask(SIG_SETMASK, &no_signals, NULL));
-	require("take a signal", sys_tgkill(sys_getpid(), sys_gettid(), VIEW_KICK_SIGNAL)); /* entry.S: first_signal */
+	if (sandbox.host.traps == TRAPS_SIGNAL)
+		require("take a signal", sys_tgkill(sys_getpid(), sys_gettid(), VIEW_KICK_SIGNAL)); /* entry.S: first_signal */
 	if (sandbox.host.native)
 		require("have system calls dispatched",
 			sys_prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0, 0, HOT_SELECT_HVA));
@@ -380,7 +400,7 @@ NORETURN static void view_start(unsigned slot)
 	if (sys_getppid() != sandbox.monitor) /* died before the call above */
 		sys_exit_group(1);
 	require("map its stack", map_private(VIEW_STACK_HVA, VIEW_STACK_SIZE));
-	require("map its signal stack", map_private(VIEW_SIGSTACK_HVA, sandbox.host.sigstack_size));
+	require("map its signal stack", map_sigstack(slot));
 	require("map its data", map_private(PRIVATE_HVA, PAGE_SIZE));
 	require("map its slots", map_private(HOT_SLOTS_U_HVA, PAGE_SIZE));
 	require("map its slots", map_private(HOT_SLOTS_K_HVA, PAGE_SIZE));
@@ -406,7 +426,7 @@ static void zygote_serve(u64 arg)
 		zygote_fail(ZYGOTE_SOCK_FD, "setting protection keys", rc);
 	sys_write(ZYGOTE_SOCK_FD, &hello, sizeof(hello));
 	while (sys_read(ZYGOTE_SOCK_FD, &slot, sizeof(slot)) == sizeof(slot)) {
-		i32 pid = (i32)sys_fork(CLONE_PARENT | SIGCHLD);
+		i32 pid = (i32)sys_fork(CLONE_PARENT | SIGCHLD, slot);
 		if (pid == 0)
 			view_start(slot);
 		if (sys_write(ZYGOTE_SOCK_FD, &pid, sizeof(pid)) != sizeof(pid))
@@ -442,6 +462,8 @@ void zygote_main(int sock)
 		zygote_fail(ZYGOTE_SOCK_FD, "giving up privileges", rc);
 	/* Entering a user namespace may have cleared both of these. */
 	sys_prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+	if (sandbox.tracer)
+		sys_prctl(PR_SET_PTRACER, (u64)sandbox.tracer, 0, 0, 0); /* for hosts with Yama */
 	rc = sys_prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	if (rc < 0 || sys_getppid() != sandbox.monitor)
 		zygote_fail(ZYGOTE_SOCK_FD, "tying it to the monitor", rc);

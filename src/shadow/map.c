@@ -591,6 +591,13 @@ bool map_is_code(u64 a, u64 pa)
 	return n && n->exec && n->pfn == pa >> PAGE_SHIFT;
 }
 
+bool shadow_is_exec(u64 hva)
+{
+	const struct map_node *n = dir_find(&view_self->dir[HALF_LOW], ORDER_4K, hva & PAGE_MASK);
+
+	return n && n->exec;
+}
+
 /* The page's code may not run here any more. */
 void map_uncode(u32 pfn)
 {

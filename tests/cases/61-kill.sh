@@ -1,7 +1,8 @@
 #!/bin/sh
 # timeout: 300
 # However the monitor or a view ends, nothing is left behind: SIGINT, SIGTERM, SIGHUP,
-# SIGKILL of the monitor, SIGKILL of a view; idle and busy guests; during the boot too.
+# SIGKILL of the monitor, SIGKILL of a view or tracer; idle and busy guests; during the
+# boot too. ACCEL: engine settings.
 . tests/cases/lib
 need "$B/guest/halt-bad.elf" "$B/guest/spin-bad.elf"
 image "$TMPDIR/initrd.gz" '/forkstorm 100000 & /forkstorm 100000 & wait' forkstorm
@@ -39,7 +40,7 @@ launch() { # halt | spin | linux
 	shift
 	: >"$TMPDIR/log"
 	# a shell starts background jobs with SIGINT ignored
-	env --default-signal=INT "$SHADOWBOX" -m 128M -nographic -no-reboot "$@" </dev/null >"$TMPDIR/log" 2>&1 &
+	env --default-signal=INT "$SHADOWBOX" -accel "${ACCEL:-dbt}" -m 128M -nographic -no-reboot "$@" </dev/null >"$TMPDIR/log" 2>&1 &
 	pid=$!
 	case $kind in
 	halt) started halting ;;
@@ -49,6 +50,16 @@ launch() { # halt | spin | linux
 	all=$(family $pid)
 	[ -n "$all" ] || fail "no view processes below the monitor"
 }
+# named NAME PID...: the last of them that has this name
+named() {
+	name=$1
+	shift
+	for p; do
+		grep -q "^$name" "/proc/$p/comm" && found=$p
+	done
+	echo "$found"
+}
+case ${ACCEL-} in *ptrace*) victims='shadowbox-v shadowbox-t' ;; *) victims=shadowbox-v ;; esac
 for guest in halt spin linux; do
 	for signal in INT TERM HUP KILL; do
 		launch $guest
@@ -61,21 +72,24 @@ for guest in halt spin linux; do
 		[ $status != 0 ] || [ $signal != KILL ] || fail "exit code 0 after $what"
 		echo "ok $what (exit $status, processes: $(echo $all | wc -w))"
 	done
-	launch $guest
-	what="SIGKILL of a view of '$guest'"
-	kill -KILL "$(echo $all | tr ' ' '\n' | tail -n 1)"
-	# shellcheck disable=SC2086
-	gone $pid $all
-	wait $pid 2>/dev/null
-	status=$?
-	[ $status != 0 ] || fail "exit code 0 after $what"
-	[ $status -lt 128 ] || fail "the monitor died of a signal after $what"
-	grep -q 'shadowbox:' "$TMPDIR/log" || fail "no word about the dead view"
-	echo "ok $what (exit $status: $(grep 'shadowbox:' "$TMPDIR/log" | head -n 1))"
+	for victim in $victims; do
+		launch $guest
+		what="SIGKILL of a $victim of '$guest'"
+		# shellcheck disable=SC2086
+		kill -KILL "$(named $victim $all)" || fail "no $victim"
+		# shellcheck disable=SC2086
+		gone $pid $all
+		wait $pid 2>/dev/null
+		status=$?
+		[ $status != 0 ] || fail "exit code 0 after $what"
+		[ $status -lt 128 ] || fail "the monitor died of a signal after $what"
+		grep -q 'shadowbox:' "$TMPDIR/log" || fail "no word about the dead process"
+		echo "ok $what (exit $status: $(grep 'shadowbox:' "$TMPDIR/log" | head -n 1))"
+	done
 done
 # early, at any point of the start
 for delay in 0 0.01 0.02 0.05 0.1 0.3 0.6; do
-	"$SHADOWBOX" -m 128M -nographic -no-reboot -kernel "$KERNEL" -initrd "$TMPDIR/initrd.gz" \
+	"$SHADOWBOX" -accel "${ACCEL:-dbt}" -m 128M -nographic -no-reboot -kernel "$KERNEL" -initrd "$TMPDIR/initrd.gz" \
 		-append console=ttyS0 </dev/null >"$TMPDIR/log" 2>&1 &
 	pid=$!
 	sleep $delay

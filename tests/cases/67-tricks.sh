@@ -2,7 +2,7 @@
 # timeout: 200
 # Classical tricks of user code: what each raises, with error code and address, is what the real
 # processor raises, natively and translated. Only where shadowbox has code that can be
-# executed (docs/architecture.md) may a jump do something else.
+# executed (docs/architecture.md) may a jump do something else. ACCEL: engine settings.
 . tests/cases/lib
 need "$B/guest/bin/tricks"
 timeout 60 "$B/guest/bin/tricks" >"$TMPDIR/native" || fail "tricks cannot run natively: exit code $?"
@@ -28,7 +28,8 @@ same() { # BUT-FOR OPTION...
 	done
 	echo "ok $(wc -l <"$TMPDIR/want") lines $*"
 }
-same none
+accel=${ACCEL:-dbt}
+same none -accel "$accel"
 # Translated code traps behind a whole REP, and behind MOV SS.
-same 'tf-(movsb|ss) 0' -accel dbt,native=off
+same 'tf-(movsb|ss) 0' -accel "$accel,native=off"
 exit 0

@@ -194,6 +194,13 @@ static void test_accel(void **state)
 	assert_int_equal(o.policy.map_max, 100);
 	run("-kernel k -accel dbt,trace=mprotect,adaptive=on,prefill=on,views=5,views=many");
 	assert_false(o.policy.uffd || o.policy.no_adaptive || o.policy.no_prefill || o.policy.view_max);
+	assert_int_equal(o.policy.traps, TRAPS_AUTO);
+	run("-kernel k -accel dbt,traps=ptrace,pkusig=off");
+	assert_int_equal(o.policy.traps, TRAPS_PTRACE);
+	assert_true(o.policy.no_pku_signals);
+	run("-kernel k -accel dbt,traps=signal");
+	assert_int_equal(o.policy.traps, TRAPS_SIGNAL);
+	refused("-kernel k -accel dbt,traps=foo", "signal or ptrace");
 	run("-kernel k -accel tcg,thread=single");
 	assert_non_null(strstr(o.notes, "tcg asked for; dbt runs"));
 	run("-kernel k -accel kvm -enable-kvm");

@@ -3,6 +3,8 @@
  * below is what runs in its views. Linked like the program, at the zone's address. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <malloc.h>
 #include <poll.h>
 #include <linux/userfaultfd.h>
@@ -85,7 +87,7 @@ static void run_forbidden(void)
 	case 16: sys_write(VIEW_NOTIFY_FD, "abc", 3); break;
 	case 17: sys_write(VIEW_RAM_FD, "abcdefgh", 8); break;
 	case 18: sys_arch_prctl(0x1011, 1); break;
-	case 19: sys_fork(SIGCHLD); break;
+	case 19: sys_fork(SIGCHLD, 0); break;
 	case 20: sys_call3(SYS_openat, (u64)-100, (u64) "/etc/passwd", 0); break;
 	case 21: sys_call3(0x40000000 | SYS_sched_yield, 0, 0, 0); break;
 	case 22: __asm__ volatile("int $0x80" : : "a"(20) : "memory"); break; /* getpid of i386 */
@@ -171,7 +173,10 @@ static void run_echo(void)
 		while (ring_get(&m->rx, &c)) {
 			if (c == 'q')
 				machine_request_stop(m, STOP_DEBUG_EXIT, 7);
-			ring_put(&m->tx, c);
+			while (!ring_put(&m->tx, c)) { /* the monitor has not come round to it */
+				view_notify_monitor();
+				sys_sched_yield();
+			}
 		}
 		view_notify_monitor();
 		view_halt(TIMER_OFF);
@@ -225,6 +230,10 @@ void signals_install(unsigned slot)
 	sys_rt_sigaction(VIEW_KICK_SIGNAL, &sa, NULL, 8);
 }
 
+/* What a tracer sends. */
+void view_signal(int sig, siginfo_t *si, ucontext_t *uc);
+void view_signal(int sig, siginfo_t *si, ucontext_t *uc) { test_signal(sig, si, uc); }
+
 void shadow_view_init(unsigned slot) { (void)slot; }
 void cpu_dump(const struct vcpu *v) { (void)v; }
 
@@ -238,9 +247,13 @@ void cpu_dump(const struct vcpu *v) { (void)v; }
 		} \
 	} while (0)
 
+static u8 traps = TRAPS_SIGNAL; /* of this round of the tests */
+static bool no_pku_signals;
+
 static void machine_create(enum scenario sc)
 {
-	const struct policy policy = { .block_max = 1, .no_native = true, .uffd = true };
+	const struct policy policy = { .block_max = 1, .no_native = true, .uffd = true, .traps = traps,
+				       .no_pku_signals = no_pku_signals };
 	char err[256] = "";
 
 	if (sandbox_create(64 << 20, &policy, err, sizeof(err)) < 0) {
@@ -357,6 +370,77 @@ static void test_halt(void)
 	sandbox_kill_all();
 }
 
+/* A container's filter: ptrace gives EPERM. */
+static void forbid_ptrace(void)
+{
+	struct sock_filter f[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ptrace, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog prog = { ARRAY_LEN(f), f };
+
+	CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+	CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) == 0);
+}
+
+/* Asked for, it is an error; as a better choice, it is done without. */
+static void test_ptrace_forbidden(void)
+{
+	char err[256] = "";
+
+	forbid_ptrace();
+	traps = TRAPS_PTRACE;
+	machine_create(SC_DENIED_SIGNAL);
+	CHECK(sandbox_start(err, sizeof(err)) < 0);
+	CHECK(strstr(err, "traps=ptrace: this host does not let one process trace another") && !strchr(err, '\n'));
+	CHECK(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
+	sandbox.policy.traps = ARENA->policy.traps = TRAPS_AUTO;
+	sandbox.host.denied_sigstack = ARENA->host.denied_sigstack = false;
+	SHARED->pkru = 0x55555554 & ~(3u << 2 * ARENA->host.key_s);
+	machine_start(1);
+	CHECK(ARENA->host.traps == TRAPS_SIGNAL && ARENA->host.key_sigstack == ARENA->host.key_s);
+	CHECK(await_done() && SHARED->result == 0);
+	sandbox_kill_all();
+}
+
+/* A host before 6.12 gets a tracer without being asked. */
+static void test_ptrace_is_chosen(void)
+{
+	traps = TRAPS_AUTO;
+	no_pku_signals = true;
+	machine_create(SC_DENIED_SIGNAL);
+	CHECK(ARENA->host.traps == TRAPS_PTRACE && ARENA->host.key_sigstack == ARENA->host.key_zone);
+	SHARED->pkru = 0x55555554;
+	machine_start(1);
+	CHECK(sandbox.tracer > 0 && await_done() && SHARED->result == 0);
+	sandbox_kill_all();
+}
+
+/* The tracer dies: so do its views, and the monitor says who it was. */
+static void test_killed_tracer(void)
+{
+	char what[128] = "";
+
+	traps = TRAPS_PTRACE;
+	machine_create(SC_SLEEP);
+	machine_start(3);
+	pid_t tracer = sandbox.tracer;
+	kill(tracer, SIGKILL);
+	for (int tries = 0; tries < 500 && !strstr(what, "tracer"); tries++) {
+		sandbox_reap(what, sizeof(what));
+		usleep(10000);
+	}
+	CHECK(strstr(what, "the tracer of views was killed by signal 9"));
+	for (int tries = 0; tries < 500; tries++, usleep(10000))
+		while (sandbox_reap(what, sizeof(what)))
+			continue;
+	for (int i = 0; i < 3; i++)
+		CHECK(!sandbox.view[i]);
+	sandbox_kill_all();
+}
+
 static void test_denied_signal(void)
 {
 	machine_create(SC_DENIED_SIGNAL);
@@ -445,8 +529,8 @@ static void test_clear_and_restart(void)
 /* kill -9 of the monitor: nobody is left. */
 static void test_no_orphans(void)
 {
-	pid_t pids[8], monitor, got;
-	int p[2], left = 6;
+	pid_t pids[8] = { 0 }, monitor, got;
+	int p[2], all = traps == TRAPS_PTRACE ? 7 : 6, left = all;
 
 	CHECK(pipe(p) == 0 && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0);
 	monitor = fork();
@@ -457,6 +541,7 @@ static void test_no_orphans(void)
 		for (int i = 0; i < 4; i++)
 			pids[i] = ARENA->view[i].pid;
 		pids[4] = sandbox.zygote;
+		pids[6] = sandbox.tracer;
 		if (write(p[1], pids, sizeof(pids)) != sizeof(pids))
 			exit(1);
 		for (;;)
@@ -472,7 +557,7 @@ static void test_no_orphans(void)
 		usleep(10000);
 	}
 	CHECK(left == 0);
-	for (int i = 0; i < 6; i++)
+	for (int i = 0; i < all; i++)
 		CHECK(kill(pids[i], 0) < 0 && errno == ESRCH);
 }
 
@@ -633,10 +718,10 @@ static void test_killed_view_ends_the_monitor(void)
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
 	for (int i = 0; i < 500 && !view; i++) {
 		FILE *f = fopen(path, "r");
-		int a = 0, b = 0;
-		/* the zygote and the first view */
-		if (f && fscanf(f, "%d %d", &a, &b) == 2)
-			view = b;
+		int pids[3] = { 0 }, before = traps == TRAPS_PTRACE ? 2 : 1;
+		/* the tracer, the zygote and the first view */
+		if (f && fscanf(f, "%d %d %d", &pids[0], &pids[1], &pids[2]) > before)
+			view = pids[before];
 		if (f)
 			fclose(f);
 		usleep(10000);
@@ -693,13 +778,15 @@ static void test_terminal_is_restored(void)
 }
 
 /* --- the runner ---------------------------------------------------------------------------- */
-static const struct { const char *name; void (*run)(void); } tests[] = {
+struct test { const char *name; void (*run)(void); };
+
+/* With signals, and again with a tracer. */
+static const struct test tests[] = {
 	{ "views hand the vCPU to and fro", test_ping_pong },
 	{ "forbidden system calls kill the view", test_forbidden },
 	{ "allowed system calls work", test_allowed },
 	{ "halt wakes on the deadline and on a kick", test_halt },
 	{ "signals arrive while shadowbox's keys are denied", test_denied_signal },
-	{ "signals arrive on a stack with the spill key", test_signal_stack_with_spill_key },
 	{ "each mapping has its key", test_keys },
 	{ "a machine can be cleared and started again", test_clear_and_restart },
 	{ "kill -9 of the monitor leaves no process", test_no_orphans },
@@ -712,29 +799,50 @@ static const struct { const char *name; void (*run)(void); } tests[] = {
 	{ "the terminal is restored", test_terminal_is_restored },
 };
 
-int main(int argc, char **argv)
+static const struct test once[] = {
+	{ "signals arrive on a stack with the spill key", test_signal_stack_with_spill_key },
+	{ "ptrace forbidden", test_ptrace_forbidden },
+	{ "ptrace where signals do not work", test_ptrace_is_chosen },
+	{ "kill -9 of the tracer ends its views", test_killed_tracer },
+};
+
+static bool run_test(const struct test *t)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		alarm(60);
+		t->run();
+		exit(0);
+	}
+	waitpid(pid, &status, 0);
+	bool skip = WIFEXITED(status) && WEXITSTATUS(status) == 77;
+	bool ok = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	printf("%s  %s%s\n", ok ? "ok  " : skip ? "skip" : "FAIL", t->name,
+	       traps == TRAPS_PTRACE ? ", with a tracer" : "");
+	return ok || skip;
+}
+
+static int run_tests(const struct test *t, size_t n, const char *pattern)
 {
 	int failed = 0;
 
+	for (; n--; t++)
+		if (strstr(t->name, pattern))
+			failed += !run_test(t);
+	return failed;
+}
+
+int main(int argc, char **argv)
+{
+	const char *pattern = argc > 1 ? argv[1] : "";
+	int failed;
+
 	mallopt(M_MMAP_MAX, 0);
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	for (size_t i = 0; i < ARRAY_LEN(tests); i++) {
-		int status = 0;
-		pid_t pid;
-
-		if (argc > 1 && !strstr(tests[i].name, argv[1]))
-			continue;
-		pid = fork();
-		if (pid == 0) {
-			alarm(60);
-			tests[i].run();
-			exit(0);
-		}
-		waitpid(pid, &status, 0);
-		bool skip = WIFEXITED(status) && WEXITSTATUS(status) == 77;
-		bool ok = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-		printf("%s  %s\n", ok ? "ok  " : skip ? "skip" : "FAIL", tests[i].name);
-		failed += !ok && !skip;
-	}
+	failed = run_tests(tests, ARRAY_LEN(tests), pattern) + run_tests(once, ARRAY_LEN(once), pattern);
+	traps = TRAPS_PTRACE;
+	failed += run_tests(tests, ARRAY_LEN(tests), pattern);
 	return failed != 0;
 }

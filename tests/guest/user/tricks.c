@@ -88,7 +88,7 @@ static const uint64_t addresses[] = {
 	0, 0x1000, 0xffffffff81000000, 0xffff888000000000, 0xffff800000000000, 0xffffffffff5ff000, 0xfffffe0000000000,
 	0x77ff81000000, 0x8000000000, 0x77ffffffffff, 0x7fffffffefff, 0x7ffffffff000, 0x7fffffffffff, 0x800000000000, 0x8000000000000000,
 	0xffff7fffffffffff, 0x780000001000, 0x7fff80000000, 0x768000000000, 0x768000001000, 0x768100000000, 0x768100100000,
-	0x768200000000, 0x768200001000, 0x768240000000, 0x768240000100, 0x768300000000, 0x768400000000, 0x768400100ff8,
+	0x768200000000, 0x768200001000, 0x768207ffffff, 0x768240000000, 0x768240000100, 0x768300000000, 0x768400000000, 0x768400100ff8,
 	0x768400400000, 0x768500000000, 0x769000000000, 0x769001000000, 0x76fffffff000, 0x76ffffffffff, 0xfffffe8000000000,
 	0xfffffe8200000000, 0xfffffe9000000000,
 };
@@ -119,6 +119,22 @@ static void touch(void)
 	for (unsigned w = 0; w < sizeof(ways) / sizeof(*ways); w++)
 		for (unsigned a = 0; a < sizeof(addresses) / sizeof(*addresses); a++)
 			try(ways[w].name, addresses[a], ways[w].code, ways[w].len, 0, 1, 0, addresses[a], (uint64_t)data, STACK_MIDDLE);
+}
+
+/* What writes to a stack that is not there, without an operand that it writes. */
+static void pushes(void)
+{
+	static const struct { const char *name; uint8_t len, code[8]; } ways[] = {
+		{ "push-rax", 1, { 0x50 } }, { "push-imm", 2, { 0x6a, 1 } }, { "push-memory", 2, { 0xff, 0x36 } },
+		{ "push-fs", 2, { 0x0f, 0xa0 } }, { "pushf", 1, { 0x9c } }, { "near-call", 5, { 0xe8, 0, 0, 0, 0 } },
+		{ "call-memory", 2, { 0xff, 0x16 } }, { "far-call", 3, { 0x48, 0xff, 0x1e } }, { "enter", 4, { 0xc8, 8, 0, 0 } },
+		{ "pop-memory", 2, { 0x8f, 0x06 } },
+	};
+	struct __attribute__((packed)) { uint64_t off; uint16_t sel; } far = { (uint64_t)finished, 0x33 };
+
+	memcpy(data, &far, sizeof(far));
+	for (unsigned w = 0; w < sizeof(ways) / sizeof(*ways); w++)
+		try(ways[w].name, 0x5000, ways[w].code, ways[w].len, 0, 0, 0, (uint64_t)data, 0, 0x5000);
 }
 
 /* --- segments --------------------------------------------------------------------------------- */
@@ -272,6 +288,12 @@ static void narrow(int all)
 	IN_32("32-write", FLAT_DS, 0x89, 0x07, 0x8b, 0x07);
 	printf("  %lx\n", result_rax);
 	IN_32("32-fault", FLAT_DS, 0xa1, 0x00, 0x00, 0x00, 0xf0);
+#define NO_STACK 0xbc, 0x00, 0x50, 0x00, 0x00
+	IN_32("32-push", NO_STACK, 0x50);
+	IN_32("32-pusha", NO_STACK, 0x60);
+	IN_32("32-push-cs", NO_STACK, 0x0e);
+	IN_32("32-les", FLAT_DS, 0xc4, 0x05, 0x00, 0x00, 0x00, 0xf0);
+	IN_32("32-stos", 0xba, 0x2b, 0, 0, 0, 0x8e, 0xc2, 0xbf, 0x00, 0x00, 0x00, 0xf0, 0xab);
 	IN_32("32-ud2", 0x0f, 0x0b);
 	IN_32("32-hlt", 0xf4);
 	IN_32("32-div", 0x31, 0xc9, 0xf7, 0xf1);
@@ -329,6 +351,7 @@ int main(int argc, char **argv)
 	for (unsigned i = 0; i < sizeof(caught) / sizeof(*caught); i++)
 		sigaction(caught[i], &sa, NULL);
 	touch();
+	pushes();
 	segments();
 	irets();
 	instructions();

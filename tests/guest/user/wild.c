@@ -5,8 +5,11 @@
  * kernel, end the machine, or leave system calls to the host: each attempt is followed by one.
  *
  * usage: wild SEED COUNT ADDRESS... START-END...
- * The alarm ends what runs on. */
+ * The alarm ends what runs on. A jump may also lead to translated code of this very program, or to
+ * where that has returned to last, with any registers: children have nothing to print to, no time
+ * without end, and a wrong answer counts if it is given again. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdint.h>
@@ -32,15 +35,20 @@ struct registers { uint64_t rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8, r9, r10,
 static sigjmp_buf back;
 static volatile int jumping;
 /* Shared by the children that jump: what they run may well ruin them, or end them. */
-static struct counts { volatile unsigned long signals[65], returned, died, bad; } *counts;
+static struct counts { volatile unsigned long signals[65], returned, died, bad, mask_of_winner; } *counts;
 static uint64_t state;
 static uint8_t *buffer;      /* user memory that pointers name */
 static uint64_t *stack;      /* return addresses, and a signal frame */
 #define BUFFER_SIZE 65536
 #define STACK_WORDS 4096
 #define CHUNK 250
-enum { EXIT_ESCAPED = 5, EXIT_WRONG_PID = 6 };
+#define CHILD_SECONDS 10
+#define MARK_FD 100 /* open once main() has run */
+#define BLOCKED (1ul << (SIGUSR2 - 1) | 1ul << (SIGCHLD - 1)) /* signals, in children */
+#define R8_OF_FRAME 0x1234567890abcdef
+enum { EXIT_WRONG_PID = 6, EXIT_BEGAN_ANEW = 7 };
 static pid_t self;
+static volatile unsigned wrong_in_a_row;
 
 static uint64_t next_random(void)
 {
@@ -48,6 +56,15 @@ static uint64_t next_random(void)
 	state ^= state >> 7;
 	state ^= state << 17;
 	return state;
+}
+
+/* Do system calls come to the kernel that we belong to? */
+static void check_pid(void)
+{
+	wrong_in_a_row = 0;
+	while (syscall(SYS_getpid) != self)
+		if (++wrong_in_a_row > 2)
+			_exit(EXIT_WRONG_PID);
 }
 
 static void on_signal(int sig)
@@ -70,19 +87,27 @@ void came_back_c(void);
 void came_back_c(void)
 {
 	counts->returned++;
-	if (syscall(SYS_getpid) != self)
-		_exit(EXIT_WRONG_PID);
+	check_pid();
 	siglongjmp(back, 64);
 }
 
-/* Where a forged signal frame would lead. */
-static void win(void)
+/* Where a forged signal frame leads. Code that pops and returns may have found the way, too; then
+ * R8 is not the frame's. Or a system call instruction of this program, translated, has given the
+ * frame to our own kernel; then the signal mask is the frame's. Jumps may lead to the middle of
+ * this: what the kernel says about the mask is the proof. */
+void win(void);
+__asm__("win:\n\tmov %r8, r8_of_winner(%rip)\n\tjmp win_c");
+volatile uint64_t r8_of_winner;
+void win_c(void);
+void win_c(void)
 {
-	static const char text[] = "ESCAPED: the host has taken a signal frame of ours\n";
+	uint64_t mask = 0;
 
-	if (write(1, text, sizeof(text) - 1) < 0)
-		_exit(EXIT_ESCAPED);
-	_exit(EXIT_ESCAPED);
+	if (r8_of_winner == R8_OF_FRAME) {
+		syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, sizeof(mask));
+		counts->mask_of_winner = mask;
+	}
+	siglongjmp(back, 64);
 }
 
 /* What jumps has a page of its own, of which there are many: code that is at the host for each
@@ -138,6 +163,7 @@ static void forge_frame(uint64_t *at)
 	uc->uc_mcontext.gregs[REG_RIP] = (greg_t)win;
 	uc->uc_mcontext.gregs[REG_RSP] = (greg_t)(stack + STACK_WORDS - 64);
 	uc->uc_mcontext.gregs[REG_EFL] = 0x202;
+	uc->uc_mcontext.gregs[REG_R8] = R8_OF_FRAME;
 	uc->uc_mcontext.gregs[REG_CSGSFS] = 0x2b000000000033;
 }
 
@@ -186,13 +212,13 @@ static void random_registers(struct registers *r, uint64_t rip)
 static void attempt(const struct registers *r, int frame)
 {
 	fill_stack(frame);
+	r8_of_winner = 0;
 	if (sigsetjmp(back, 1) == 0) {
 		jumping = 1;
 		jump(r);
 	}
 	jumping = 0;
-	if (syscall(SYS_getpid) != self)
-		_exit(EXIT_WRONG_PID);
+	check_pid();
 }
 
 /* --- where to -------------------------------------------------------------------------------------- */
@@ -229,7 +255,11 @@ static void catch_signals(void)
 	const stack_t st = { .ss_sp = alt, .ss_size = sizeof(alt) };
 	const struct itimerval it = { { 0, 20000 }, { 0, 20000 } };
 	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_ONSTACK };
+	sigset_t set;
 
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR2); /* for win() */
+	sigprocmask(SIG_BLOCK, &set, NULL);
 	sigaltstack(&st, NULL);
 	sigfillset(&sa.sa_mask);
 	for (unsigned i = 0; i < sizeof(caught) / sizeof(*caught); i++)
@@ -237,15 +267,32 @@ static void catch_signals(void)
 	setitimer(ITIMER_REAL, &it, NULL);
 }
 
+/* SIGCHLD is blocked. */
+static int wait_for(pid_t pid)
+{
+	const struct timespec limit = { CHILD_SECONDS, 0 };
+	int status = 0;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	if (sigtimedwait(&set, NULL, &limit) < 0)
+		kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	return status;
+}
+
 /* end 0: around start. */
 static void in_child(uint64_t start, uint64_t end, unsigned long count)
 {
 	pid_t pid = fork();
-	int status = 0;
+	int status;
 
-	next_random();
+	state = (state * 6364136223846793005 + 1442695040888963407) | 1; /* far from where it was */
 	if (pid == 0) {
 		self = getpid();
+		close(1);
+		close(2);
 		catch_signals();
 		if (end)
 			within(start, end, count);
@@ -253,17 +300,28 @@ static void in_child(uint64_t start, uint64_t end, unsigned long count)
 			around(start);
 		_exit(0);
 	}
-	waitpid(pid, &status, 0);
+	status = wait_for(pid);
 	counts->died += status != 0;
-	if (WIFEXITED(status) && (WEXITSTATUS(status) == EXIT_ESCAPED || WEXITSTATUS(status) == EXIT_WRONG_PID))
+	counts->bad += WIFEXITED(status) && WEXITSTATUS(status) == EXIT_WRONG_PID;
+	if (counts->mask_of_winner == BLOCKED) {
+		printf("ESCAPED: the host has taken a signal frame of ours\n");
 		counts->bad++;
+	}
+	counts->mask_of_winner = 0;
 }
 
 int main(int argc, char **argv)
 {
 	unsigned long count = argc > 2 ? strtoul(argv[2], NULL, 0) : 0;
 	static uint64_t mine[8192];
+	sigset_t set;
 
+	if (fcntl(MARK_FD, F_GETFD) >= 0)
+		_exit(EXIT_BEGAN_ANEW);
+	dup2(1, MARK_FD);
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, NULL);
 	state = (argc > 1 ? strtoul(argv[1], NULL, 0) : 1) * 0x9e3779b97f4a7c15 | 1;
 	came_back_stack = mine + 8000;
 	counts = map(sizeof(*counts), MAP_SHARED);
