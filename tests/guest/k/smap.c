@@ -278,7 +278,11 @@ asm(".text\ncall_entry: mov %rsp,%rbp; mov kstack_top(%rip),%rsp\n"
     "call_entry_id: mov %rsp,%rbp; mov kstack_top(%rip),%rsp\n"
     "pushfq; pop %rax; or %rax,call_or(%rip)\n"
     "pushfq; orl $0x200000,(%rsp); popfq; mov %rbp,%rsp; sysretq\n");
+/* Returns by IRET, with AC set. */
+asm("call_entry_iret: mov %rsp,%rbp; mov kstack_top(%rip),%rsp; pushfq; pop %rax; or %rax,call_or(%rip)\n"
+    "pushq $0x2b; push %rbp; push %r11; pushq $0x33; push %rcx; stac; mov (%rsi),%rdx; iretq\n");
 LABEL(call_entry_id);
+LABEL(call_entry_iret);
 #define ID 0x200000UL
 SNIP(u_calls, "mov $200,%ebx; xor %r8d,%r8d; 1: syscall; pushfq; pop %rax; or %rax,%r8; dec %ebx; jnz 1b");
 SNIP(u_calls_ac, "mov $20,%ebx; 1: syscall; pushfq; orl $0x40000,(%rsp); popfq; syscall; pushfq; pop %r8; push $2; popfq; dec %ebx; jnz 1b; pushfq; orl $0x40000,(%rsp); popfq; syscall; nop");
@@ -334,6 +338,11 @@ static void calls(void)
 		EQ("32-bit code after SYSRET", run_user_at(&r, COMPAT), VEC_EXIT);
 		EQ("CS", r.cs, SEL_UCS32);
 		EQ("ran", (u32)r.rbx, 77);
+		wrmsr(0xc0000082, (u64)call_entry_iret);
+		regs_init(&r); r.rsi = UDATA; call_or = 0;
+		EQ("calls that return by IRET", RUN_USER(&r, u_calls), VEC_EXIT);
+		EQ("AC of the kernel is not its own again", call_or & AC, 0);
+		EQ("AC of user code", (r.r8 | r.rflags) & AC, 0);
 		wrmsr(0xc0000082, (u64)call_entry_id);
 		regs_init(&r); r.rsi = UDATA; call_or = 0;
 		EQ("calls of a kernel with ID", RUN_USER(&r, u_calls), VEC_EXIT);
@@ -496,6 +505,31 @@ static void tables(u64 cr4)
 	unmap(half - 4096);
 }
 
+/* A GDT whose second part lies in a user page: the segments of user code, which IRET loads. */
+SNIP(i_user, "nop");
+static void user_segments(u64 cr4, u64 at)
+{
+	u64 half = at + 0x1000, a = map_new(at, RW), b = map_new(half, RW | US);
+	struct { u16 limit; u64 base; } __attribute__((packed)) d = { sizeof(gdt) - 1, half - 40 },
+								old = { sizeof(gdt) - 1, (u64)gdt };
+
+	memcpy(virt(a + 4096 - 40), gdt, 40);
+	memcpy(virt(b), gdt + 5, sizeof(gdt) - 40);
+	for (u64 ac = 0; ac <= AC; ac += AC)
+		for (u32 i = 0; i < 3; i++) {
+			regs_init(&r);
+			expect("user code", RUN_USER(&r, i_user), false, 0, 0);
+			asm volatile("lgdt %0" : : "m"(d));
+			if (ac)
+				asm volatile("stac");
+			regs_init(&r);
+			expect("user code's segment", RUN_USER(&r, i_user), (cr4 & SMAP) && (!ac || !tcg()), 1, half + 8);
+			asm volatile("clac; lgdt %0" : : "m"(old));
+		}
+	unmap(at);
+	unmap(half);
+}
+
 /* The stacks of a TSS whose first part lies in a user page. */
 static void task_state(u64 cr4)
 {
@@ -574,6 +608,8 @@ static void implicit(void)
 
 		set_cr4(cr4);
 		tables(cr4);
+		for (u32 p = 0; p < ARRAY_SIZE(places); p++)
+			user_segments(cr4, places[p] + 0x40000);
 		task_state(cr4);
 		frames(cr4);
 	}
