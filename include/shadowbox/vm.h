@@ -42,7 +42,7 @@ struct policy {
 };
 
 struct host_caps {
-	bool pkeys, fsgsbase, avx512, tsc_invariant, uffd_wp;
+	bool pkeys, bmi2, fsgsbase, avx512, tsc_invariant, uffd_wp;
 	bool native;     /* user code may run as it is: see dbt/native.c */
 	u8 key_zone, key_kl, key_kh, key_p; /* guest-user pages use key 0 */
 	u8 key_s, key_t, key_ks, key_kt; /* slots and lookup tables of user and of kernel code */

@@ -371,6 +371,13 @@ u64 table_get(bool user, u64 gva)
 	return t[i].neg_gva == -gva ? t[i].host : 0;
 }
 
+bool table_has_low(void)
+{
+	u8 flavour = cache->table_kind[false] >> 6;
+
+	return flavour == FLAVOUR_KLOW || flavour == FLAVOUR_SOFT;
+}
+
 /* --- callbacks from the shadow layer ---------------------------------------------------- */
 void cache_drop_range(gpa_t page, u32 off, u32 len, bool all)
 {
@@ -470,7 +477,7 @@ void dbt_unmapped(unsigned slot, gla_t start, u64 len)
 		for (unsigned s = 0; s < VIEW_MAX; s++)
 			if (s == slot || slot == VIEW_MAX)
 				table_clear(table_user_of(s), &cache->used_user[s]);
-		if (cache->table_kind[0] >> 6 == FLAVOUR_KLOW)
+		if (table_has_low())
 			table_flush(false);
 		return;
 	}

@@ -174,6 +174,23 @@ static void emit_legacy_prefixes(struct emit *e, const struct insn *in, const st
 	}
 }
 
+void emit_lea_operand(struct emit *e, const struct insn *in, unsigned to)
+{
+	u8 rex = (in->addrsize == 8 ? 0x48 : 0x40) | (to >= 8 ? 4 : 0) | (in->index >= 8 ? 2 : 0) | (in->base >= 8 ? 1 : 0);
+
+	emit_u8(e, rex);
+	emit_u8(e, 0x8d);
+	if (in->vex == 4 && (in->modrm & 0xc0) == 0x40) { /* a compressed displacement: spell it out */
+		emit_u8(e, (in->modrm & 7) | 0x80 | (to & 7) << 3);
+		if ((in->modrm & 7) == 4)
+			emit_u8(e, in->bytes[in->off_modrm + 1]);
+		emit_u32(e, (u32)in->disp);
+		return;
+	}
+	emit_u8(e, (in->modrm & 0xc7) | (to & 7) << 3);
+	emit_bytes(e, in->bytes + in->off_modrm + 1, in->off_imm - in->off_modrm - 1);
+}
+
 /* The operand fields of the instruction as they shall be. */
 struct fields { u8 reg, rm, index, opreg, vvvv; bool b, x; u8 modrm, sib; bool has_sib; };
 
@@ -536,6 +553,7 @@ void emit_stubs(void)
 	cache->enter_kernel = emit_enter_tail(&e, FLAVOUR_KHIGH, false);
 	cache->lookup_user = emit_lookup_stub(&e, FLAVOUR_USER, HOT_TABLE_U_HVA, cache->exit_user);
 	cache->lookup_kernel = emit_lookup_stub(&e, FLAVOUR_KHIGH, HOT_TABLE_K_HVA, cache->exit_kernel);
+	cache->lookup_soft_user = emit_lookup_stub(&e, FLAVOUR_SOFT, HOT_TABLE_U_HVA, cache->exit_kernel);
 	sb_assert(!emit_gives_rights(&e, STUBS_OFF));
 	cache->code_next = (e.off + 63) & ~63u;
 }

@@ -64,5 +64,7 @@ struct reenc {
 	i32 abs;       /* MEM_ABS32 */
 };
 void emit_reencoded(struct emit *e, const struct insn *in, const struct reenc *r);
+/* lea to, [the operand as it is written]; not RIP-relative. 32-bit addresses are cut. */
+void emit_lea_operand(struct emit *e, const struct insn *in, unsigned to);
 /* A register that the instruction does not name, not in `taken`. */
 unsigned scratch_pick(const struct insn *in, u16 taken);

@@ -121,7 +121,7 @@ u32 engine_find_block(struct vcpu *v, bool single)
 		if (!id)
 			id = translate_safely(v, flavour, mode, gpa, page1 & PAGE_MASK);
 	}
-	if (id && flavour != FLAVOUR_SOFT && !ARENA->policy.no_chain && !(mode & MODE_STEP))
+	if (id && block_has_table(flavour, mode) && !ARENA->policy.no_chain)
 		table_set(v, v->rip, id);
 	return id;
 }
@@ -244,7 +244,7 @@ static bool become_view(struct vcpu *v, u8 flavour, bool shadow)
 	engine.armed = 0; /* not known: another view has run; arm anew */
 	shadow_view_enter(v, engine.slot);
 	fpu_restore(v->xsave);
-	if (cache->table_kind[0] >> 6 == FLAVOUR_KLOW)
+	if (table_has_low())
 		table_flush(false); /* the low half means something else in each view */
 	return true;
 }
@@ -278,12 +278,12 @@ static u64 find_entry(struct vcpu *v, u8 flavour, bool single)
 	u32 id;
 
 	cache_check_premises(v);
-	if (flavour == FLAVOUR_SOFT || (mode & MODE_STEP) || single) {
+	if (!block_has_table(flavour, mode) || single) {
 		id = engine_find_block(v, single);
 	} else {
 		/* One table serves one kind of code at a time: a hit enters without checks. */
 		use_table(user, block_kind(flavour, mode));
-		if (mode & MODE_FAST) /* may come to kernel code without C */
+		if (flavour == FLAVOUR_USER && (mode & MODE_FAST)) /* may come to kernel code without C */
 			use_table(false, block_kind(FLAVOUR_KHIGH, mode & MODE_FPU_TRAP));
 		if (user)
 			follow_native(v);

@@ -89,6 +89,7 @@ void native_tick(struct vcpu *v);
 void native_special(struct vcpu *v); /* its instruction at RIP shall run translated */
 int native_syscall(struct vcpu *v);
 
+u32 soft_operand_size(const struct insn *in); /* bytes that it touches */
 /* Handles the exit recorded in v->exit_id. */
 enum after_exit exit_handle(struct vcpu *v, u64 *host_pc);
 /* The block at v->rip, translated if need be; single: of one instruction only. 0: an

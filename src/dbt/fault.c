@@ -381,7 +381,7 @@ static bool land_from_block(struct vcpu *v, ucontext_t *uc, const struct block *
 
 /* User code where none of ours has its rights, or on a way without end. (The end of SYSRET is
  * kernel code with the rights of user code.) */
-static bool is_astray(const ucontext_t *uc, const struct block *b, const struct mark *m)
+static bool is_astray(const ucontext_t *uc, const struct mark *m, u8 flavour)
 {
 	u64 pc = GREG(uc, REG_RIP);
 
@@ -391,7 +391,15 @@ static bool is_astray(const ucontext_t *uc, const struct block *b, const struct 
 		return false;
 	if (engine.steps > STEPS_MAX || (in_zone(pc) && !in_cache(pc)))
 		return true;
-	return b && b->flavour != FLAVOUR_USER && m->kind != MARK_STEP;
+	return m && flavour != FLAVOUR_USER && m->kind != MARK_STEP;
+}
+
+/* Whose code a lookup stub belongs to; kernel-low and soft code have no stubs of their own. */
+static u8 stub_flavour(u64 off)
+{
+	if (off < cache->lookup_kernel)
+		return FLAVOUR_USER;
+	return engine.flavour == FLAVOUR_KLOW || engine.flavour == FLAVOUR_SOFT ? engine.flavour : FLAVOUR_KHIGH;
 }
 
 /* At some host PC with an event waiting: leave now, step on, or let the exit happen. A
@@ -402,7 +410,7 @@ static void seek_boundary(ucontext_t *uc)
 	u64 pc = GREG(uc, REG_RIP), off = pc - CODE_RX_HVA;
 	const struct block *b = cache_block_at(pc);
 	const struct mark *m = b ? cache_mark(b, pc) : in_cache(pc) ? cache_stub_mark(pc) : NULL;
-	u8 flavour = off < cache->lookup_kernel ? FLAVOUR_USER : FLAVOUR_KHIGH;
+	u8 flavour = b ? b->flavour : stub_flavour(off);
 	bool landed = false;
 
 	if (runs_native(uc)) {
@@ -410,7 +418,7 @@ static void seek_boundary(ucontext_t *uc)
 		land(uc, EXIT_ID_ASYNC);
 		return;
 	}
-	if (is_astray(uc, b, m)) {
+	if (is_astray(uc, m, flavour)) {
 		land_wild(v, uc);
 		return;
 	}
@@ -429,7 +437,7 @@ static void seek_boundary(ucontext_t *uc)
 	else if (b)
 		landed = land_from_block(v, uc, b, m);
 	else
-		landed = land_from_stub(v, uc, m, engine.flavour == FLAVOUR_KLOW ? FLAVOUR_KLOW : flavour);
+		landed = land_from_stub(v, uc, m, flavour);
 	if (landed)
 		land(uc, EXIT_ID_ASYNC);
 	else

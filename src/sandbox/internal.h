@@ -2,6 +2,7 @@
 #pragma once
 #include <sys/types.h>
 #include "shadowbox/sandbox.h"
+#include "shadowbox/shadow.h"
 
 /* What the monitor holds; the zygote starts with a copy. */
 struct sandbox {
@@ -28,7 +29,9 @@ extern struct sandbox sandbox;
 #define HOT_BOUNCE_SIZE 0x2000UL
 #define HOT_OFF_TABLE_K 0x100000UL
 #define HOT_OFF_TABLES_U 0x200000UL
-#define HOT_SIZE (HOT_OFF_TABLES_U + VIEW_MAX * TABLE_SIZE)
+#define HOT_OFF_QUICK (HOT_OFF_TABLES_U + VIEW_MAX * TABLE_SIZE)
+#define HOT_QUICK_SIZE (QUICK_ENTRIES * sizeof(struct quick_entry))
+#define HOT_SIZE (HOT_OFF_QUICK + HOT_QUICK_SIZE)
 #define ARENA_SIZE 0x40000000UL
 
 /* First message of the zygote. */

@@ -114,6 +114,13 @@ static u64 read_xcr0(void)
 	return ((u64)hi << 32 | lo) & XCR0_KNOWN;
 }
 
+static bool has_bmi2(void)
+{
+	u32 a, b, c, d;
+
+	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & BIT(8));
+}
+
 static bool tsc_is_invariant(void)
 {
 	u32 a, b, c, d;
@@ -148,6 +155,7 @@ static void log_host(const struct host_caps *h)
 		h->sigstack_size >> 10, getauxval(AT_MINSIGSTKSZ));
 	log_msg(LOG_CONFIG, "config: FSGSBASE: %s\n", h->fsgsbase ? "yes" : "no, by arch_prctl");
 	log_msg(LOG_CONFIG, "config: XCR0 %#lx, AVX-512: %s\n", h->xcr0, h->avx512 ? "yes" : "no");
+	log_msg(LOG_CONFIG, "config: soft operands: %s\n", h->bmi2 ? "looked up in line" : "by C code (no BMI2)");
 	log_msg(LOG_CONFIG, "config: user code: %s\n", h->native ? "runs as it is where it can" : "translated");
 	log_msg(LOG_CONFIG, "config: invariant TSC: %s\n",
 		h->tsc_invariant ? "yes" : "no, guest time may drift");
@@ -162,6 +170,7 @@ int probe_host(const struct policy *policy, char *err, size_t errlen)
 	h->fsgsbase = (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT) && !policy->no_fsgsbase;
 	h->xcr0 = read_xcr0();
 	h->avx512 = (h->xcr0 & XCR0_AVX512) == XCR0_AVX512;
+	h->bmi2 = has_bmi2();
 	h->tsc_invariant = tsc_is_invariant();
 	h->max_map_count = read_max_map_count();
 	h->sigstack_size = (u32)((getauxval(AT_MINSIGSTKSZ) + 65536 + PAGE_SIZE - 1) & PAGE_MASK);

@@ -196,7 +196,7 @@ static int zone_key(u64 a)
 {
 	const struct host_caps *h = &sandbox.host;
 
-	if (a >= PHYS_HVA || a == HOT_VCPU_HVA || a == HOT_BOUNCE_HVA)
+	if (a >= PHYS_HVA || a == HOT_VCPU_HVA || a == HOT_BOUNCE_HVA || a == HOT_QUICK_HVA)
 		return h->key_p;
 	if (a == HOT_SLOTS_U_HVA)
 		return h->key_s;

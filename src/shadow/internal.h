@@ -186,6 +186,20 @@ void fill_ahead(struct vcpu *v, u64 a);
 void soft_tlb_flush(bool global);
 void soft_tlb_drop(u64 a);
 
+/* --- quick.c ------------------------------------------------------------------------ */
+#define QUICK_USED_MAX 4096u
+
+struct quick {
+	u32 used;
+	u32 list[QUICK_USED_MAX]; /* entries that are not empty: index * 2 + user */
+	u64 written[64];          /* pages that may be written by way of them, hashed */
+};
+void quick_init(void);
+void quick_fill(u64 a, u64 pa, bool write, bool user);
+void quick_flush(void);
+void quick_drop(u64 a);
+void quick_traced(u32 pfn); /* writes to the page must be seen from now on */
+
 /* --- the pool ------------------------------------------------------------------- */
 #define SOFT_TLB_SIZE 1024u
 
@@ -225,6 +239,7 @@ struct shadow_pool {
 		int owner;
 	} use_last;
 	struct soft_tlb tlb;
+	struct quick quick;
 	struct high_id high[VIEW_MAX + 1]; /* [OWNER_HIGH]: of the kernel lookup table */
 	struct gla_range high_log[HIGH_LOG_SIZE]; /* invalidations in the high half */
 	u64 high_pos, high_seen[VIEW_MAX + 1];

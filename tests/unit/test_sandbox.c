@@ -402,7 +402,7 @@ static void test_keys(void)
 		if (sscanf(line, "ProtectionKey: %u", &key) != 1 || start >> 47)
 			continue;
 		u32 want = h->key_zone;
-		if (start >= PHYS_HVA || start == HOT_VCPU_HVA || start == HOT_BOUNCE_HVA)
+		if (start >= PHYS_HVA || start == HOT_VCPU_HVA || start == HOT_BOUNCE_HVA || start == HOT_QUICK_HVA)
 			want = h->key_p;
 		else if (start == HOT_SLOTS_U_HVA)
 			want = h->key_s;
