@@ -177,6 +177,7 @@ static struct vcpu *machine_setup(void)
 	host = ARENA->host;
 	memset(ARENA, 0, sizeof(struct arena));
 	madvise(ARENA->shadow_area, POOL_SIZE, MADV_REMOVE);
+	madvise(QUICK_TLB, QUICK_ENTRIES * sizeof(struct quick_entry), MADV_REMOVE);
 	memset(v, 0, sizeof(*v));
 	ARENA->host = host;
 	ARENA->fold = FOLD_DEFAULT;
