@@ -76,4 +76,9 @@ struct arena {
 };
 
 #define ARENA ((struct arena *)ARENA_HVA)
+/* Where keys do not keep user code in bounds, every operand is checked. */
+static inline bool user_is_soft(void)
+{
+	return ARENA->policy.all_soft || ARENA->policy.user_soft || !ARENA->host.pkeys;
+}
 #define VCPU ((struct vcpu *)HOT_VCPU_HVA)

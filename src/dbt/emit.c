@@ -411,6 +411,8 @@ void emit_wrpkru(struct emit *e, u32 rights, enum gate gate)
 {
 	bool native = ARENA->host.native;
 
+	if (!ARENA->host.pkeys)
+		return;
 	if (native && gate == GATE_SLOT)
 		emit_store_imm(e, K_GATE, 1);
 	emit_u8(e, 0xb8); /* mov eax, rights; mov ecx, 0; mov edx, 0 */

@@ -42,14 +42,14 @@ void fpu_restore(const void *area)
 /* --- what code comes next ------------------------------------------------------------------ */
 u8 engine_flavour(const struct vcpu *v)
 {
-	if (ARENA->policy.all_soft || (ARENA->policy.user_soft && v->cpl == 3) || cpu_code_size(v) != 64)
+	if (ARENA->policy.all_soft || (v->cpl == 3 && user_is_soft()) || cpu_code_size(v) != 64)
 		return FLAVOUR_SOFT;
 	if (v->cpl == 3)
 		return FLAVOUR_USER;
 	if (v->cpl != 0)
 		return FLAVOUR_SOFT;
 	if (!(v->rip >> 47))
-		return FLAVOUR_KLOW;
+		return ARENA->host.pkeys ? FLAVOUR_KLOW : FLAVOUR_SOFT;
 	return ((v->rip + engine.fold) >> 47) ? FLAVOUR_SOFT : FLAVOUR_KHIGH;
 }
 

@@ -2,8 +2,8 @@
  * leaves for C only where that knows nothing of the address.
  *
  * For code that runs with access to guest RAM wherever it lies (key P): soft blocks, all of
- * whose memory operands are pointers found this way or by C. Nothing here may be used where
- * an operand of the guest's own making runs with the same rights.
+ * whose memory operands are pointers found this way or by C; and, where there are no keys,
+ * what operands of kernel code are soft.
  *
  * A lookup changes no flags: RORX, SHRX (BMI2), LEA and JRCXZ. Its registers are spilled
  * before the first of them changes, so up to the access itself every host PC leads back to
@@ -19,14 +19,17 @@ _Static_assert(sizeof(struct quick_entry) == 64, "the lookup's shift counts");
 /* SHRX takes its count from the low six bits of the entry's address plus this. */
 #define ENTRY_BIAS PAGE_SHIFT
 
-bool quick_suits(const struct tr *t)
+static bool suits(const struct tr *t)
 {
-	return ARENA->host.bmi2 && t->in.code_size == 64 && t->b->flavour == FLAVOUR_SOFT;
+	return ARENA->host.bmi2 && t->in.code_size == 64 && (t->b->flavour == FLAVOUR_SOFT || !ARENA->host.pkeys);
 }
 
-static bool can_address(const struct insn *in)
+static bool can_address(const struct tr *t)
 {
-	return in->has_mem && !in->vsib && !in->bit_string && in->op != OP_MASKMOV;
+	const struct insn *in = &t->in;
+
+	return in->has_mem && !in->vsib && !in->bit_string && in->op != OP_MASKMOV &&
+	       !(khigh(t) && in->base == RSP && in->addrsize != 8);
 }
 
 /* --- the lookup ------------------------------------------------------------------------- */
@@ -48,7 +51,7 @@ static void emit_load_entry(struct emit *e, size_t field)
 }
 
 /* Out of the way: what the lookup needs, and reg. Nothing has changed afterwards. */
-static void open(struct emit *e, unsigned reg)
+static void lookup_begin(struct emit *e, unsigned reg)
 {
 	const unsigned need[] = { reg, RCX, RDX };
 
@@ -66,8 +69,9 @@ static u16 spilled_by_lookup(const struct emit *e, unsigned reg)
 }
 
 /* reg = linear address of the operand. */
-static void emit_address(struct tr *t, const struct insn *in, unsigned reg)
+static void emit_address(struct tr *t, unsigned reg)
 {
+	const struct insn *in = &t->in;
 	struct emit *e = &t->e;
 
 	if (in->moffs)
@@ -78,6 +82,10 @@ static void emit_address(struct tr *t, const struct insn *in, unsigned reg)
 		emit_lea_operand(e, in, reg);
 	e->spilled = spilled_by_lookup(e, reg);
 	emit_mark(e, MARK_RESTART);
+	if (khigh(t) && in->base == RSP) {
+		emit_mov_imm(e, RCX, -t->fold);
+		emit_lea_sum(e, reg, reg, RCX, 0);
+	}
 	if (!in->seg_override || (in->seg != SEG_FS && in->seg != SEG_GS))
 		return;
 	emit_load_abs(e, RCX, in->seg == SEG_FS ? K(fs_base) : K(gs_base));
@@ -91,7 +99,7 @@ static void emit_stack_address(struct emit *e, unsigned reg, unsigned base, i32 
 	emit_mark(e, MARK_RESTART);
 }
 
-/* reg: from address to pointer. RCX and RDX are the guest's again. Misses leave by `exit`. */
+/* reg: from address to pointer. Misses leave by `exit`. */
 static void emit_find(struct tr *t, unsigned reg, u32 len, bool write, u32 exit)
 {
 	bool user = t->b->mode & MODE_CPL3;
@@ -113,8 +121,13 @@ static void emit_find(struct tr *t, unsigned reg, u32 len, bool write, u32 exit)
 	t->miss[t->n_miss++] = (struct miss){ .at = emit_jmp(e, e->off), .exit = exit, .goff = e->goff, .spilled = e->spilled };
 	emit_load_entry(e, offsetof(struct quick_entry, of[user].delta));
 	emit_lea_sum(e, reg, reg, RCX, 0);
-	emit_load_abs(e, RDX, spill_slot(t->b->flavour, RDX));
-	emit_load_abs(e, RCX, spill_slot(t->b->flavour, RCX));
+}
+
+/* RCX and RDX are the guest's again. */
+static void lookup_end(struct emit *e)
+{
+	emit_load_abs(e, RDX, spill_slot(e->b->flavour, RDX));
+	emit_load_abs(e, RCX, spill_slot(e->b->flavour, RCX));
 	e->spilled &= ~(1u << RCX | 1u << RDX);
 	emit_mark(e, MARK_RESTART);
 }
@@ -140,12 +153,13 @@ void quick_finish(struct tr *t)
 
 bool quick_operand(struct tr *t, unsigned reg, u32 exit)
 {
-	if (!quick_suits(t) || !can_address(&t->in))
+	if (!suits(t) || !can_address(t))
 		return false;
 	emit_mark(&t->e, MARK_BOUNDARY);
-	open(&t->e, reg);
-	emit_address(t, &t->in, reg);
+	lookup_begin(&t->e, reg);
+	emit_address(t, reg);
 	emit_find(t, reg, soft_operand_size(&t->in), t->in.mem_access & ACC_WRITE, exit);
+	lookup_end(&t->e);
 	return true;
 }
 
@@ -158,24 +172,29 @@ static void emit_at(struct emit *e, u8 opcode, unsigned reg, unsigned at)
 	emit_u8(e, (reg & 7) << 3 | (at & 7));
 }
 
-static void emit_store_imm_at(struct emit *e, unsigned at, u64 val)
+/* RCX is free until the lookup is closed. */
+static void open_push(struct tr *t, unsigned reg, u32 exit)
 {
-	bool whole = (i64)val == (i32)val;
-
-	for (unsigned half = 0; half < (whole ? 1 : 2); half++) {
-		emit_u8(e, (whole ? 0x48 : 0x40) | (at >= 8 ? 1 : 0));
-		emit_u8(e, 0xc7);
-		emit_u8(e, 0x40 | (at & 7));
-		emit_u8(e, 4 * half);
-		emit_u32(e, (u32)(val >> 32 * half));
-	}
+	lookup_begin(&t->e, reg);
+	emit_stack_address(&t->e, reg, RSP, -8);
+	emit_find(t, reg, 8, true, exit);
 }
 
-static void open_stack(struct tr *t, unsigned reg, unsigned base, i32 disp, bool write, u32 exit)
+static void push_imm(struct tr *t, unsigned reg, u64 val, u32 exit)
 {
-	open(&t->e, reg);
-	emit_stack_address(&t->e, reg, base, disp);
-	emit_find(t, reg, 8, write, exit);
+	open_push(t, reg, exit);
+	emit_mov_imm(&t->e, RCX, val);
+	emit_at(&t->e, 0x89, RCX, reg);
+	lookup_end(&t->e);
+}
+
+/* Pointer to what [base] holds. */
+static void open_pop(struct tr *t, unsigned reg, unsigned base, u32 exit)
+{
+	lookup_begin(&t->e, reg);
+	emit_stack_address(&t->e, reg, base, 0);
+	emit_find(t, reg, 8, false, exit);
+	lookup_end(&t->e);
 }
 
 /* RSP changes: no way back. */
@@ -199,7 +218,8 @@ static void close_stack(struct tr *t, unsigned reg, u32 exit)
 
 static bool stack_suits(const struct tr *t)
 {
-	return quick_suits(t) && t->in.opsize == 8 && !t->in.map && !(t->in.has_mem && !can_address(&t->in));
+	return suits(t) && t->b->flavour == FLAVOUR_SOFT && t->in.opsize == 8 && !t->in.map &&
+	       !(t->in.has_mem && !can_address(t));
 }
 
 static u32 callout_exit(struct tr *t)
@@ -220,11 +240,13 @@ bool quick_push(struct tr *t)
 	if (!stack_suits(t) || in->has_mem)
 		return false;
 	exit = callout_exit(t);
-	open_stack(t, reg, RSP, -8, true, exit);
-	if (in->opcode == 0x68 || in->opcode == 0x6a)
-		emit_store_imm_at(&t->e, reg, in->opcode == 0x68 ? (u64)(i64)(i32)in->imm : (u64)(i64)(i8)in->imm);
-	else
+	if (in->opcode == 0x68 || in->opcode == 0x6a) {
+		push_imm(t, reg, in->opcode == 0x68 ? (u64)(i64)(i32)in->imm : (u64)(i64)(i8)in->imm, exit);
+	} else {
+		open_push(t, reg, exit);
+		lookup_end(&t->e);
 		emit_at(&t->e, 0x89, in->rm, reg);
+	}
 	move_sp(&t->e, RSP, -8);
 	close_stack(t, reg, exit);
 	return true;
@@ -238,7 +260,7 @@ bool quick_pop(struct tr *t)
 	if (!stack_suits(t) || t->in.has_mem || t->in.rm == RSP)
 		return false;
 	exit = callout_exit(t);
-	open_stack(t, reg, RSP, 0, false, exit);
+	open_pop(t, reg, RSP, exit);
 	move_sp(&t->e, RSP, 8);
 	emit_at(&t->e, 0x8b, t->in.rm, reg);
 	close_stack(t, reg, exit);
@@ -252,7 +274,7 @@ bool quick_leave(struct tr *t)
 	if (!stack_suits(t))
 		return false;
 	exit = callout_exit(t);
-	open_stack(t, R8, RBP, 0, false, exit);
+	open_pop(t, R8, RBP, exit);
 	move_sp(&t->e, RBP, 8);
 	emit_at(&t->e, 0x8b, RBP, R8);
 	close_stack(t, R8, exit);
@@ -261,8 +283,7 @@ bool quick_leave(struct tr *t)
 
 static void push_return(struct tr *t, unsigned reg, u32 exit)
 {
-	open_stack(t, reg, RSP, -8, true, exit);
-	emit_store_imm_at(&t->e, reg, t->next_rip);
+	push_imm(t, reg, t->next_rip, exit);
 	move_sp(&t->e, RSP, -8);
 	emit_unspill(&t->e, reg);
 }
@@ -281,7 +302,7 @@ bool quick_ret(struct tr *t, i32 drop)
 
 	if (!stack_suits(t))
 		return false;
-	open_stack(t, R8, RSP, 0, false, callout_exit(t));
+	open_pop(t, R8, RSP, callout_exit(t));
 	emit_spill(e, RAX);
 	emit_mark(e, MARK_RESTART);
 	emit_at(e, 0x8b, RAX, R8);
@@ -301,9 +322,10 @@ bool quick_indirect(struct tr *t, bool call)
 		return false;
 	exit = callout_exit(t);
 	if (in->has_mem) {
-		open(e, reg);
-		emit_address(t, in, reg);
+		lookup_begin(e, reg);
+		emit_address(t, reg);
 		emit_find(t, reg, 8, false, exit);
+		lookup_end(e);
 	}
 	emit_spill(e, RAX);
 	emit_mark(e, MARK_RESTART);

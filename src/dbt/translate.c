@@ -189,6 +189,8 @@ static void emit_close(struct tr *t)
 {
 	struct emit *e = &t->e;
 
+	if (t->b->flavour == FLAVOUR_SOFT || !ARENA->host.pkeys)
+		return;
 	for (unsigned r = RAX; r <= RDX; r++) {
 		emit_mark(e, MARK_DONE);
 		emit_spill(e, r);
@@ -236,8 +238,7 @@ static void soft(struct tr *t)
 		e->goff += t->in.len;
 		emit_mark(e, MARK_DONE);
 		emit_unspill(e, p->reg);
-		if (t->b->flavour != FLAVOUR_SOFT)
-			emit_close(t);
+		emit_close(t);
 		e->goff -= t->in.len;
 	} /* else: rare enough to end in C */
 	cache->exit[id].done = p->back = e->off;
@@ -1093,7 +1094,7 @@ u32 translate_block(struct vcpu *v, u8 flavour, u8 mode, u64 gva, u64 gpa, u64 p
 	t.b = b;
 	t.v = v;
 	t.fold = ARENA->fold;
-	t.all_soft = ARENA->policy.all_soft || (ARENA->policy.user_soft && (mode & MODE_CPL3));
+	t.all_soft = ARENA->policy.all_soft || ((mode & MODE_CPL3) && user_is_soft());
 	if (!emit_safe_block(&t))
 		return 0;
 	cache->code_next = t.e.off;

@@ -48,7 +48,6 @@ void callout(struct tr *t, bool resume);
 unsigned translate_low(struct tr *t, bool both, u32 over[2]);
 
 /* quick.c: soft operands by the quick TLB. False: nothing emitted, C must do it. */
-bool quick_suits(const struct tr *t);
 /* The operand's pointer in reg, which is spilled; else it leaves by `exit`. */
 bool quick_operand(struct tr *t, unsigned reg, u32 exit);
 /* All of the instruction. */

@@ -51,7 +51,7 @@ extern const struct namespace_row namespace_table[5];
 NORETURN void zygote_main(int sock);
 
 /* probe.c */
-int probe_host(const struct policy *policy, char *err, size_t errlen) MUST_CHECK;
+void probe_host(const struct policy *policy);
 /* affinity.c */
 void affinity_init(const struct policy *policy);
 void affinity_view_started(unsigned slot);

@@ -162,10 +162,9 @@ bool view_sync_high_due(void);
 /* Everything derived from any table is void. */
 void view_reset_all(struct vcpu *v);
 void view_root_gone(struct vcpu *v, unsigned slot);
-u64 view_tag(u64 root, enum flavour f);
 /* May the running view hold a mapping of a, as the current root has it? Drops what
  * contradicts it in the high half. */
-bool view_can_hold(struct vcpu *v, u64 a, enum flavour f);
+bool view_can_hold(struct vcpu *v, u64 a);
 /* The slot that low-half tables of the current root belong to here, or -1. */
 int view_owner_low(const struct vcpu *v);
 void view_check_high(struct vcpu *v);

@@ -1,5 +1,5 @@
 #!/bin/sh
-# timeout: 200
+# timeout: 300
 # Classical tricks of user code: what each raises, with error code and address, is what the real
 # processor raises, natively and translated. Only where shadowbox has code that can be
 # executed (docs/architecture.md) may a jump do something else.
@@ -31,4 +31,6 @@ same() { # BUT-FOR OPTION...
 same none
 # Translated code traps behind a whole REP, and behind MOV SS.
 same 'tf-(movsb|ss) 0' -accel dbt,native=off
+# All operands by way of C or of a lookup: no instruction of the guest's has direct ones.
+same 'tf-(movsb|ss) 0' -accel dbt,pkeys=off
 exit 0
