@@ -161,8 +161,7 @@ static void emit_legacy_prefixes(struct emit *e, const struct insn *in, const st
 		emit_u8(e, r->seg);
 	for (unsigned i = 0; i < in->off_prefix_end; i++) {
 		u8 p = in->bytes[i];
-		bool is_seg = p == 0x26 || p == 0x2e || p == 0x36 || p == 0x3e || p == 0x64 || p == 0x65;
-		if (is_seg && (r->seg || r->form == MEM_BASE))
+		if (is_segment_prefix(p) && (r->seg || r->form == MEM_BASE))
 			continue;
 		if (in->code_size == 64 && (p & 0xf0) == 0x40)
 			continue; /* a REX that another prefix has made void */

@@ -155,6 +155,17 @@ static void moffs_to_modrm(struct insn *in)
 	in->imm_len = 0;
 }
 
+/* RDI, the pointer, is all of the address. */
+static void emit_maskmov(struct emit *e, const struct insn *in)
+{
+	for (unsigned i = 0; i < in->off_prefix_end; i++) {
+		u8 p = in->bytes[i];
+		if (!is_segment_prefix(p) && p != 0x67)
+			emit_u8(e, p);
+	}
+	emit_bytes(e, in->bytes + in->off_prefix_end, in->len - in->off_prefix_end);
+}
+
 static void soft_body(struct tr *t, const struct insn *in, u8 reg, u8 reg2)
 {
 	struct emit *e = &t->e;
@@ -171,7 +182,7 @@ static void soft_body(struct tr *t, const struct insn *in, u8 reg, u8 reg2)
 		r.rsp_repl = reg2;
 	}
 	if (op.op == OP_MASKMOV)
-		emit_bytes(e, op.bytes, op.len);
+		emit_maskmov(e, &op);
 	else
 		emit_reencoded(e, &op, &r);
 	if (reg2 != 0xff) {
@@ -288,7 +299,7 @@ static void emit_moffs(struct tr *t, u8 seg)
 		emit_u8(e, seg);
 	for (unsigned i = 0; i < t->in.len; i++) {
 		u8 p = t->in.bytes[i];
-		if (i < t->in.off_prefix_end && seg && (p == 0x64 || p == 0x65 || (p & 0xe7) == 0x26))
+		if (i < t->in.off_prefix_end && seg && is_segment_prefix(p))
 			continue;
 		emit_u8(e, p);
 	}
@@ -580,6 +591,15 @@ static void translate_copy(struct tr *t)
 	}
 }
 
+/* MASKMOVQ, not MASKMOVDQU: no operand-size prefix, wherever it may stand. */
+static bool is_mmx(const struct insn *in)
+{
+	for (unsigned i = 0; i < in->off_prefix_end; i++)
+		if (in->bytes[i] == 0x66)
+			return false;
+	return !in->vex;
+}
+
 static void translate_implicit_mem(struct tr *t)
 {
 	struct insn *in = &t->in;
@@ -595,7 +615,7 @@ static void translate_implicit_mem(struct tr *t)
 		in->base = RDI;
 		in->index = REG_NONE;
 		in->scale = 1;
-		in->mem_size = (in->bytes[in->off_prefix_end] == 0x0f && in->bytes[0] != 0x66) ? 8 : 16;
+		in->mem_size = is_mmx(in) ? 8 : 16;
 		in->mem_access = ACC_READ | ACC_WRITE;
 		soft(t);
 		return;
