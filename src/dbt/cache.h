@@ -24,7 +24,7 @@ enum mark_kind {
 enum mark_flags {
 	MARK_PUSHED = 1, /* RSP has been decremented by 8 and must be put back */
 	MARK_SOFT = 2,   /* a soft operand's pointer is in use: host addresses are physmap's */
-	MARK_SHADOW = 4, /* boundary after STI: interrupts wait for one more instruction */
+	MARK_SHADOW = 4, /* the instruction after STI: interrupts wait for one more */
 	MARK_LOW = 32,   /* kernel-high code's access to the low half */
 	MARK_ELSE = 64,  /* a soft operand stands ready, for one run */
 	MARK_FOLD_SI = 8, MARK_FOLD_DI = 16, /* RSI, RDI are folded, as kernel-high RSP always is */
@@ -53,6 +53,7 @@ enum {
 	EXIT_ID_SINGLE,  /* what runs as it is met something special: translate one instruction */
 	EXIT_ID_SYSCALL, /* SYSCALL of user code that runs as it is */
 	EXIT_ID_TRIAL,   /* page fault in the trial of a soft operand: engine.trial.cr2 */
+	EXIT_ID_ABORTED, /* an event came before anything ran (entry.S) */
 	EXIT_FIRST = 16,
 };
 

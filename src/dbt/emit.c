@@ -28,7 +28,7 @@ void emit_mark(struct emit *e, enum mark_kind kind)
 	else
 		m = &cache->mark[b->marks + b->n_marks++];
 	*m = (struct mark){ off, e->goff, e->spilled, kind, e->flags };
-	if (kind == MARK_BOUNDARY && e->shadow_goff && e->goff == e->shadow_goff)
+	if ((kind == MARK_BOUNDARY || kind == MARK_RESTART) && e->shadow_goff && e->goff == e->shadow_goff)
 		m->flags |= MARK_SHADOW;
 	cache->n_marks = b->marks + b->n_marks;
 }

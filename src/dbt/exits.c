@@ -381,6 +381,11 @@ enum after_exit exit_handle(struct vcpu *v, u64 *pc)
 		if (engine.flavour == FLAVOUR_USER)
 			native_tick(v);
 		return GO_DISPATCH;
+	case EXIT_ID_ABORTED:
+		_Static_assert(EXIT_ID_ABORTED == 9, "entry.S");
+		v->counters[CTR_EXIT_ASYNC]++;
+		v->intr_shadow = v->shadow_rip == v->rip;
+		return GO_DISPATCH;
 	case EXIT_ID_RETRY:
 		v->counters[CTR_EXIT_FAULT]++;
 		return GO_DISPATCH;
@@ -426,7 +431,7 @@ enum after_exit exit_handle(struct vcpu *v, u64 *pc)
 		return callout(v, x, in, pc);
 	case EXIT_SOFT:
 		/* A loop of soft operands never comes by the engine's own check. */
-		if (v->event_pending && !x->shadow)
+		if (v->event_pending && !x->shadow && v->shadow_rip != v->rip)
 			return GO_DISPATCH;
 		v->counters[CTR_EXIT_SOFT]++;
 		if (log_on(LOG_EXITS))

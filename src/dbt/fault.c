@@ -344,6 +344,13 @@ static bool branch_target(const struct block *b, u64 pc, u64 *rip)
 	return false;
 }
 
+/* The instruction at rip comes before any interrupt: it follows STI, here or where the block was
+ * entered (not when it is come by a second time). */
+static bool in_shadow(const struct vcpu *v, const struct mark *m, u64 rip)
+{
+	return (m->flags & MARK_SHADOW) || (v->shadow_rip == rip && engine.boundaries < 2);
+}
+
 /* Leaves at this PC of a block if the mark allows it. False: step on. */
 static bool land_from_block(struct vcpu *v, ucontext_t *uc, const struct block *b, const struct mark *m)
 {
@@ -352,12 +359,13 @@ static bool land_from_block(struct vcpu *v, ucontext_t *uc, const struct block *
 	switch (m->kind) {
 	case MARK_BOUNDARY:
 		engine.boundaries++;
-		if ((m->flags & MARK_SHADOW) || (v->shadow_rip == rip && engine.boundaries < 2))
+		if (in_shadow(v, m, rip))
 			return false;
 		break;
 	case MARK_RESTART:
-		if (m->flags & MARK_SOFT)
-			return false; /* device registers may have been read: finish it */
+		/* Device registers may have been read for a soft operand: finish it. */
+		if ((m->flags & MARK_SOFT) || in_shadow(v, m, rip))
+			return false;
 		break;
 	case MARK_DONE:
 		break;
@@ -497,7 +505,7 @@ static void retry_soft(struct vcpu *v, ucontext_t *uc, const struct block *b, co
 	else
 		soften(b, m, (m->flags & MARK_ELSE) ? SOFT_LOW : c);
 	store_state(v, uc, b, m);
-	if (m->flags & MARK_SHADOW)
+	if (in_shadow(v, m, v->rip))
 		v->intr_shadow = 1;
 	land(uc, EXIT_ID_RETRY);
 }

@@ -146,7 +146,7 @@ void quick_finish(struct tr *t)
 		for (u16 left = m->spilled; left; left &= left - 1)
 			emit_load_abs(e, __builtin_ctz(left), spill_slot(t->b->flavour, __builtin_ctz(left)));
 		e->spilled = 0;
-		emit_mark(e, MARK_BOUNDARY);
+		emit_mark(e, MARK_RESTART); /* exact, but not a second boundary of this instruction */
 		emit_exit(t, m->exit);
 	}
 }
