@@ -2,7 +2,7 @@
  *
  * user, kernel-low: memory operands are the guest's own (identity). kernel-high: operands
  * get a gs: prefix (GS.base = fold), guest gs: operands use FS.base, RSP is held folded.
- * soft: every memory operand is resolved by C. An instruction found guilty (its direct
+ * soft: every memory operand is resolved to a pointer first (quick.c, else C). An instruction found guilty (its direct
  * operand faulted in a way that no mapping can mend) is soft in every flavour.
  *
  * Inserted code changes no flags, so flags are never saved. Every host PC is covered by a

@@ -33,7 +33,7 @@ static char zone_at_start[65536];
 /* --- views that serve -------------------------------------------------------------------------- */
 static void machine_create(void)
 {
-	const struct policy policy = { .block_max = 64 };
+	const struct policy policy = { .block_max = 64, .no_pkeys = drill_without_keys() };
 	char err[256] = "";
 	size_t shadow;
 
