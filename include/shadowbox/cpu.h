@@ -175,6 +175,9 @@ int cpu_load_seg(struct vcpu *v, enum seg_reg reg, u16 sel);
 /* CS, SS and CPL as 64-bit SYSCALL (cpl 0) or SYSRET (3) sets them. */
 void cpu_load_syscall_segments(struct vcpu *v, unsigned cpl);
 
+/* Would a return to CPL 3 leave the data segment registers as they are? */
+bool cpu_segments_outlive_cpl0(const struct vcpu *v);
+
 int cpu_rdmsr(struct vcpu *v, u32 msr, u64 *val) MUST_CHECK;
 int cpu_wrmsr(struct vcpu *v, u32 msr, u64 val) MUST_CHECK;
 void cpu_cpuid(struct vcpu *v, u32 leaf, u32 subleaf, u32 out[4]);
@@ -185,6 +188,7 @@ struct cpu_model;
 int cpu_model_parse(const char *spec, char *err, size_t errlen) MUST_CHECK;
 /* Prints model names, one a line (-cpu help). */
 void cpu_model_list(void (*print)(const char *line));
+bool cpu_offers_smap(void); /* and so STAC and CLAC */
 u64 cpu_model_xcr0(void); /* XCR0 bits that guests may set */
 u64 cpu_tsc_khz(void);    /* host TSC frequency, measured or from CPUID 0x15 */
 

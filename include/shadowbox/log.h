@@ -19,6 +19,7 @@ enum log_mask {
 	LOG_CONFIG = 1 << 6,       /* what the host can do and what was chosen */
 	LOG_GUEST_ERRORS = 1 << 7, /* unclaimed ports, unknown MSRs, bad programming */
 	LOG_STATS = 1 << 8,        /* counters at the end */
+	LOG_PROF = 1 << 9,         /* samples of where CPU time goes, at the end */
 	LOG_ALWAYS = 1u << 31,
 };
 

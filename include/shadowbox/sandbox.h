@@ -12,6 +12,7 @@
  * own timer, and the monitor's "look at event_pending". */
 #define VIEW_TIMER_SIGNAL 34
 #define VIEW_KICK_SIGNAL 35
+#define VIEW_PROF_SIGNAL 36 /* -d prof */
 
 /* Private memory of a view at PRIVATE_HVA; gaps are guards. From 0x10000000 on it is
  * shadow/'s, from 0x40000000 the user lookup tables of all views (shared). */

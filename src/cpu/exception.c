@@ -131,7 +131,7 @@ static int deliver_long(struct vcpu *v, const struct event *e)
 	rsp = (rsp & ~15UL) - n * 8;
 	if (!is_canonical(rsp) || !is_canonical(rsp + n * 8 - 1))
 		return cpu_fault_err(v, EXC_SS, ext);
-	TRY(mem_write(v, gla(rsp), frame, n * 8, ACC_WRITE | (cpl < 3 ? ACC_IMPLICIT_SUPERVISOR : 0)));
+	TRY(mem_write(v, gla(rsp), frame, n * 8, ACC_WRITE | frame_access(v, cpl)));
 
 	if (cpl != v->cpl)
 		v->seg[SEG_SS] = ss_null(cpl);
@@ -165,7 +165,7 @@ static int legacy_stack(struct vcpu *v, const struct event *e, unsigned cpl, str
 		};
 	}
 	s->error |= ext;
-	s->acc = cpl < 3 ? ACC_IMPLICIT_SUPERVISOR : 0;
+	s->acc = frame_access(v, cpl);
 	return CPU_NEXT;
 }
 

@@ -161,7 +161,7 @@ static int call_inner_long(struct vcpu *v, const struct far_target *t)
 	rsp -= sizeof(frame);
 	if (!is_canonical(rsp) || !is_canonical(rsp + sizeof(frame) - 1))
 		return cpu_fault_err(v, EXC_SS, 0);
-	TRY(mem_write(v, gla(rsp), frame, sizeof(frame), ACC_WRITE | ACC_IMPLICIT_SUPERVISOR));
+	TRY(mem_write(v, gla(rsp), frame, sizeof(frame), ACC_WRITE | frame_access(v, t->cpl)));
 	v->gpr[RSP] = rsp;
 	v->seg[SEG_SS] = ss_null(t->cpl);
 	return enter_target(v, t);
@@ -188,7 +188,7 @@ static int call_inner_legacy(struct vcpu *v, const struct far_target *t)
 		.limit = ss.limit,
 		.checked_limit = true,
 		.expand_down = ss.attr & DESC_EXPAND_DOWN,
-		.acc = ACC_IMPLICIT_SUPERVISOR,
+		.acc = frame_access(v, t->cpl),
 		.fault = EXC_SS,
 		.error = sel_error(sel),
 	};

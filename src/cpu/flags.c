@@ -108,7 +108,7 @@ int op_sti(struct vcpu *v, const struct insn *in)
 /* STAC and CLAC exist where CPUID offers SMAP, for CPL 0. */
 static int set_ac(struct vcpu *v, bool on)
 {
-	if (!(model_cr4_mask() & CR4_SMAP) || v->cpl)
+	if (!cpu_offers_smap() || v->cpl)
 		return cpu_fault(v, EXC_UD);
 	v->rflags = (v->rflags & ~(u64)FL_AC) | (on ? FL_AC : 0);
 	return CPU_NEXT;

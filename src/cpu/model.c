@@ -72,9 +72,9 @@ static const struct named_model models[] = {
 	{ "Nehalem", "Penryn", 6, 26, 3, "sse4.2 popcnt" },
 	{ "Westmere", "Nehalem", 6, 44, 1, "aes pclmulqdq" },
 	{ "SandyBridge", "Westmere", 6, 42, 1, "xsave avx xsaveopt" },
-	{ "IvyBridge", "SandyBridge", 6, 58, 9, "f16c rdrand fsgsbase erms" },
+	{ "IvyBridge", "SandyBridge", 6, 58, 9, "f16c rdrand fsgsbase erms smep" },
 	{ "Haswell", "IvyBridge", 6, 60, 4, "fma movbe bmi1 bmi2 avx2 abm pdpe1gb" },
-	{ "Broadwell", "Haswell", 6, 61, 2, "rdseed adx 3dnowprefetch" },
+	{ "Broadwell", "Haswell", 6, 61, 2, "rdseed adx 3dnowprefetch smap" },
 	{ "Skylake-Client", "Broadwell", 6, 94, 3, "xsavec xgetbv1 clflushopt" },
 	{ "Skylake-Server", "Skylake-Client", 6, 85, 4,
 	  "clwb avx512f avx512dq avx512cd avx512bw avx512vl" },
@@ -463,6 +463,11 @@ void cpu_model_list(void (*print)(const char *line))
 	print("max                 the same as host");
 	for (size_t i = 0; i < ARRAY_LEN(models); i++)
 		print(models[i].name);
+}
+
+bool cpu_offers_smap(void)
+{
+	return cpu_has(FW_7_EBX, 20);
 }
 
 u64 cpu_model_xcr0(void)

@@ -213,6 +213,13 @@ static inline u64 host_rdtsc(void)
 	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
 	return (u64)hi << 32 | lo;
 }
+/* How frames for code of privilege cpl are pushed: those of user code that goes there are
+ * accesses of the supervisor whatever RFLAGS.AC is; from CPL < 3 they are explicit, for they
+ * are no system data structures (SDM vol. 3 4.6). */
+static inline u32 frame_access(const struct vcpu *v, unsigned cpl)
+{
+	return v->cpl == 3 && cpl < 3 ? ACC_IMPLICIT_SUPERVISOR : 0;
+}
 /* Bits of CR4 that this model's guests may set. */
 u64 model_cr4_mask(void);
 static inline u64 model_phys_mask(void) { return BIT(cpu_model.phys_bits) - 1; }

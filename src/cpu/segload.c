@@ -97,6 +97,19 @@ void seg_drop_privileged(struct vcpu *v)
 	}
 }
 
+bool cpu_segments_outlive_cpl0(const struct vcpu *v)
+{
+	static const u8 data_segs[] = { SEG_ES, SEG_DS, SEG_FS, SEG_GS };
+
+	for (size_t i = 0; i < ARRAY_LEN(data_segs); i++) {
+		const struct seg *s = &v->seg[data_segs[i]];
+
+		if (!sel_null(s->sel) && ((s->attr >> SEG_A_DPL_SHIFT) & 3) != 3)
+			return false;
+	}
+	return true;
+}
+
 int tss_stack64(struct vcpu *v, unsigned slot_offset, u32 ext, u64 *rsp)
 {
 	const struct seg *tr = &v->seg[SEG_TR];

@@ -296,6 +296,7 @@ void cache_check_premises(const struct vcpu *v)
 		[PREMISE_LSTAR] = v->lstar,
 		[PREMISE_STAR] = (v->star & ~0xffffffffUL) | (v->efer & EFER_SCE),
 		[PREMISE_SFMASK] = v->sfmask,
+		[PREMISE_SMAP] = v->cr4 & CR4_SMAP,
 		[PREMISE_TSC] = (u32)v->tsc_aux | (v->cr4 & CR4_TSD) << 32 | (u64)(v->tsc_offset != 0) << 63,
 	};
 
@@ -373,7 +374,7 @@ u64 table_get(bool user, u64 gva)
 
 bool table_has_low(void)
 {
-	u8 flavour = cache->table_kind[false] >> 6;
+	u8 flavour = kind_flavour(cache->table_kind[false]);
 
 	return flavour == FLAVOUR_KLOW || flavour == FLAVOUR_SOFT;
 }

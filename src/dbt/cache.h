@@ -10,6 +10,7 @@
 #include "shadowbox/dbt.h"
 #include "shadowbox/counters.h"
 #include "shadowbox/insn.h"
+#include "shadowbox/profile.h"
 
 /* What is true at a host PC inside a block, from this mark to the next. */
 enum mark_kind {
@@ -81,9 +82,13 @@ enum block_mode {
 	/* User code whose CS, SS and flags are those that SYSRET loads (flags: IF alone, but
 	 * the arithmetic ones): SYSCALL and SYSRET need not leave translated code. */
 	MODE_FAST = 32,
+	/* Kernel-low code from which SMAP keeps user pages away now: CR4.SMAP, and not RFLAGS.AC.
+	 * (Kernel-high code reaches user pages by low.c and soft operands, which look at AC.) */
+	MODE_CLOSED = 64,
 };
 /* Mode and flavour: a lookup table holds blocks of one kind at a time. */
-static inline u8 block_kind(u8 flavour, u8 mode) { return mode | flavour << 6; }
+static inline u16 block_kind(u8 flavour, u8 mode) { return (u16)(mode | flavour << 8); }
+static inline u8 kind_flavour(u16 kind) { return kind >> 8; }
 struct block {
 	u64 gva;
 	u64 page0, page1; /* gpa of the page, and of the next if the code crosses; ~0 none */
@@ -104,6 +109,7 @@ enum premise {
 	PREMISE_LSTAR,  /* SYSCALL and SYSRET in line */
 	PREMISE_STAR,   /* and EFER.SCE */
 	PREMISE_SFMASK,
+	PREMISE_SMAP,   /* accesses to user memory look at RFLAGS.AC: CR4.SMAP */
 	PREMISE_COUNT
 };
 
@@ -126,9 +132,9 @@ static inline bool block_is_global(const struct block *b)
 #define SOFT_SIZE (1u << 16)
 #define TABLE_ENTRIES 65536u
 
-#define MEMO_BITS 18
-
-struct memo { u64 gpa, rip; struct insn in; };
+#define MEMO_BITS 15
+#define MEMO_KEY 16
+struct memo { u8 key[MEMO_KEY]; struct insn in; };
 struct table_entry { u64 neg_gva, host; };
 struct table_used { u32 count; u16 idx[TABLE_ENTRIES]; };
 
@@ -147,7 +153,7 @@ struct cache {
 	u64 premise[PREMISE_COUNT]; /* what the blocks that rest on it were translated for */
 	bool native_now;  /* the user tables may lead to code as it is */
 	bool native_off;  /* not in this VM: some translated code could give rights */
-	u8 table_kind[2]; /* which blocks (block_kind) the kernel and user tables hold */
+	u16 table_kind[2]; /* which blocks (block_kind) the kernel and user tables hold */
 	struct mark stub_mark[40]; /* back-map of the lookup stubs; off from the cache's start */
 	u32 n_stub_marks;
 	/* Entry points of the common stubs. */
@@ -164,6 +170,7 @@ struct cache {
 	struct memo memo[1 << MEMO_BITS];
 	struct table_used used_kernel;
 	struct table_used used_user[VIEW_MAX];
+	struct profile profile;
 };
 extern struct cache *cache;
 
@@ -210,12 +217,17 @@ struct slots {
 	/* In the kernel's page only: guest state that translated code changes without C, copied
 	 * from struct vcpu when it is entered and back when it has left (context.c). */
 	u64 intr;         /* RFLAGS.IF: FL_IF or 0 */
-	u64 sysflags;     /* RFLAGS as PUSHF stores it, but the flags of FL_HOST and IF */
+	u64 sysflags;     /* RFLAGS as PUSHF stores it, with AC, but the flags of FL_HOST and IF */
+	u64 no_ac;        /* to be added to that: 0 if AC is set, else -FL_AC */
 	u64 gs_base, kernel_gs_base;
 	u64 gs_host, kernel_gs_host; /* what the host's FS.base holds for them in kernel-high code */
 	u64 fs_base;
 	u64 hold;         /* something waits for IF: setting it is for C */
 	u64 user_ready;   /* SYSRET may go straight to user code: view and table are right */
+	u64 iret_ready;   /* IRET too: no segment register would have to be cleared */
+	u64 gdt_cs, gdt_ss; /* host addresses of the descriptors that it then loads */
+	u64 desc_cs, desc_ss; /* their contents, on the way */
+	u64 cr[5];        /* control registers, to be read */
 	u64 flags;        /* the host's, on the way: LAHF and SETO */
 	u64 address;      /* of an operand that should be in the low half */
 	u64 away;         /* the low half here is not the current address space's */
@@ -230,9 +242,10 @@ static inline struct slots *slots_of(u8 flavour)
 #define SLOT_TARGET 16
 static inline u64 spill_slot(u8 flavour, unsigned r) { return (u64)slots_of(flavour) + r * 8; }
 
-/* memo.c: what was decoded at a guest physical address, if the bytes are still the same. */
-bool memo_get(struct insn *in, u64 gpa, u64 rip, const u8 *bytes, unsigned avail);
-void memo_put(const struct insn *in, u64 gpa, u64 rip);
+/* memo.c: what was decoded of an instruction of the same shape: one that differs in displacement
+ * and plain immediate alone. */
+bool memo_get(struct insn *in, u64 rip, const u8 *bytes, unsigned avail);
+void memo_put(const struct insn *in);
 
 /* translate.c */
 u32 translate_block(struct vcpu *v, u8 flavour, u8 mode, u64 gva, u64 gpa, u64 page1);

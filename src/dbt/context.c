@@ -76,13 +76,28 @@ bool context_fast_user(const struct vcpu *v)
 	       !ARENA->policy.no_chain;
 }
 
-/* Is user code of the current address space at home here, and the user lookup table its? */
+/* Is user code of the current address space at home here, and the user lookup table its? And
+ * has the kernel no flags that SYSRET would have to take away? (AC it does.) */
 static bool user_ready(const struct vcpu *v)
 {
 	u8 mode = MODE_CPL3 | MODE_FAST | ((v->cr0 & (CR0_TS | CR0_EM)) ? MODE_FPU_TRAP : 0);
 
-	return cache->table_kind[true] == block_kind(FLAVOUR_USER, mode) && shadow_view_is_home(v) &&
+	return !(v->rflags & ~(u64)(FL_HOST | FL_AC | FL_RF | 2)) && cache->table_kind[true] == block_kind(FLAVOUR_USER, mode) && shadow_view_is_home(v) &&
 	       engine.slots_cr3 == v->cr3 && cache->native_now == native_after_sysret(v) && !v->irq_waiting && !v->nmi_pending && !v->nmi_blocked;
+}
+
+/* What IRET to user code needs beside: descriptors in the high half, and data segments that it
+ * leaves alone. */
+static void load_iret_slots(const struct vcpu *v, struct slots *k)
+{
+	u16 cs = ((v->star >> 48) + 16) & ~3, ss = ((v->star >> 48) + 8) & ~3;
+	u64 gdt = v->gdtr.base + engine.fold;
+	bool ready = k->user_ready && !((cs | ss) & 4) && (cs | 7) <= v->gdtr.limit && (ss | 7) <= v->gdtr.limit &&
+		     v->gdtr.base >> 63 && !(gdt >> 47) && cpu_segments_outlive_cpl0(v);
+
+	k->iret_ready = ready;
+	k->gdt_cs = ready ? gdt + cs : (u64)k->reg;
+	k->gdt_ss = ready ? gdt + ss : (u64)k->reg;
 }
 
 static void load_kernel_slots(const struct vcpu *v, u8 flavour)
@@ -90,7 +105,8 @@ static void load_kernel_slots(const struct vcpu *v, u8 flavour)
 	struct slots *k = slots_of(FLAVOUR_KHIGH);
 
 	k->intr = v->intr_enabled ? FL_IF : 0;
-	k->sysflags = (v->rflags & ~(u64)(FL_HOST | FL_IF | FL_RF | FL_VM)) | 2;
+	k->sysflags = (v->rflags & ~(u64)(FL_HOST | FL_IF | FL_RF | FL_VM)) | FL_AC | 2;
+	k->no_ac = (v->rflags & FL_AC) ? 0 : -(u64)FL_AC;
 	k->gs_base = v->seg[SEG_GS].base;
 	k->kernel_gs_base = v->kernel_gs_base;
 	k->gs_host = folded(k->gs_base);
@@ -98,6 +114,11 @@ static void load_kernel_slots(const struct vcpu *v, u8 flavour)
 	k->fs_base = v->seg[SEG_FS].base;
 	k->hold = v->irq_waiting | v->nmi_pending;
 	k->user_ready = user_ready(v);
+	load_iret_slots(v, k);
+	k->cr[0] = v->cr0;
+	k->cr[2] = v->cr2;
+	k->cr[3] = v->cr3;
+	k->cr[4] = v->cr4;
 	k->away = engine.use_soft || !shadow_view_is_home(v);
 	k->use_soft = engine.use_soft;
 	k->gate = flavour != FLAVOUR_USER; /* engine_enter goes through one */
@@ -121,11 +142,24 @@ void context_load(struct vcpu *v, u8 flavour, u64 host_pc)
 	load_kernel_slots(v, flavour);
 }
 
+bool context_kernel_ac(void) { return !slots_of(FLAVOUR_KHIGH)->no_ac; }
+
+/* RFLAGS.AC after code of this flavour: kernel-high code changes it without C, and SYSRET in
+ * line clears it. */
+static void store_ac(struct vcpu *v, u8 flavour)
+{
+	if (flavour == FLAVOUR_KHIGH)
+		v->rflags = (v->rflags & ~(u64)FL_AC) | (context_kernel_ac() ? FL_AC : 0);
+	else if (flavour == FLAVOUR_USER && v->cpl != 3)
+		v->rflags &= ~(u64)FL_AC;
+}
+
 static void store_kernel_slots(struct vcpu *v, u8 flavour)
 {
 	const struct slots *k = slots_of(FLAVOUR_KHIGH);
 
 	v->intr_enabled = k->intr != 0;
+	store_ac(v, flavour);
 	if (gla_is_canonical(k->gs_base))
 		v->seg[SEG_GS].base = k->gs_base;
 	if (gla_is_canonical(k->kernel_gs_base))

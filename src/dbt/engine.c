@@ -53,12 +53,27 @@ u8 engine_flavour(const struct vcpu *v)
 	return ((v->rip + engine.fold) >> 47) ? FLAVOUR_SOFT : FLAVOUR_KHIGH;
 }
 
+/* MODE_CLOSED or 0. */
+static u8 closed_mode(const struct vcpu *v)
+{
+	bool closed = !(v->rip >> 47) && (v->cr4 & CR4_SMAP) && !(v->rflags & FL_AC) && cpu_paging(v) &&
+		      engine_flavour(v) == FLAVOUR_KLOW;
+
+	return closed ? MODE_CLOSED : 0;
+}
+
 u8 engine_mode(const struct vcpu *v)
 {
 	int size = cpu_code_size(v);
 
 	return (v->cpl == 3 ? MODE_CPL3 : 0) | (context_fast_user(v) ? MODE_FAST : 0) | ((v->cr0 & (CR0_TS | CR0_EM)) ? MODE_FPU_TRAP : 0) |
-	       (size == 32 ? MODE_CODE32 : size == 16 ? MODE_CODE16 : 0) | ((v->rflags & FL_TF) ? MODE_STEP : 0);
+	       (size == 32 ? MODE_CODE32 : size == 16 ? MODE_CODE16 : 0) | ((v->rflags & FL_TF) ? MODE_STEP : 0) |
+	       closed_mode(v);
+}
+
+u32 engine_rights(u8 flavour, u8 mode)
+{
+	return flavour == FLAVOUR_KLOW && (mode & MODE_CLOSED) ? engine.pkru_closed : engine.pkru[flavour];
 }
 
 /* The decoder is library code: it wants its own FS.base and may use vector registers. */
@@ -78,12 +93,14 @@ static u32 translate_safely(struct vcpu *v, u8 flavour, u8 mode, u64 gpa, u64 pa
 {
 	u32 id;
 
+	engine.doing = PROF_TRANSLATE;
 	if (!cache_room())
 		cache_flush();
 	id = translate_block(v, flavour, mode, v->rip, gpa, page1);
 	if (library_ready)
 		fpu_restore(library_area);
 	library_ready = false;
+	engine.doing = PROF_BLOCKS;
 	return id;
 }
 
@@ -108,6 +125,7 @@ u32 engine_find_block(struct vcpu *v, bool single)
 	u32 id;
 
 	v->counters[CTR_FIND_BLOCK]++;
+	engine.doing = PROF_BLOCKS;
 	if (!fetch_page(v, v->rip, &gpa))
 		return 0;
 	id = cache_find(v->rip, gpa, ~0UL, flavour, mode);
@@ -239,6 +257,7 @@ static bool become_view(struct vcpu *v, u8 flavour, bool shadow)
 		return false;
 	v->intr_shadow = shadow;
 	v->counters[CTR_VIEW_SWITCH]++;
+	engine.doing = PROF_SWITCH;
 	fpu_save(v->xsave);
 	view_handoff(slot);
 	engine.armed = 0; /* not known: another view has run; arm anew */
@@ -249,7 +268,7 @@ static bool become_view(struct vcpu *v, u8 flavour, bool shadow)
 	return true;
 }
 
-static void use_table(bool user, u8 kind)
+static void use_table(bool user, u16 kind)
 {
 	if (cache->table_kind[user] == kind)
 		return;
@@ -312,6 +331,7 @@ static void run_once(struct vcpu *v, struct machine *m, u64 *resume)
 	u8 flavour;
 	u64 pc;
 
+	engine.doing = PROF_LOOP;
 	v->intr_shadow = 0;
 	engine.single = false;
 	if (v->event_pending)
@@ -355,13 +375,13 @@ static void run_once(struct vcpu *v, struct machine *m, u64 *resume)
 		*resume = 0;
 	}
 	v->shadow_rip = shadow ? v->rip : ~0UL;
-	enter(v, pc, flavour, engine.pkru[flavour], false);
+	enter(v, pc, flavour, engine_rights(flavour, closed_mode(v)), false);
 }
 
 static void go_on(struct vcpu *v, u64 pc)
 {
 	v->shadow_rip = ~0UL;
-	enter(v, pc, engine.flavour, engine.pkru[engine.flavour], false);
+	enter(v, pc, engine.flavour, engine_rights(engine.flavour, closed_mode(v)), false);
 }
 
 /* Inside an instruction (soft operand): enter at once, with the rights to use the pointer. */
@@ -399,6 +419,7 @@ static void set_rights(const struct host_caps *h)
 	engine.pkru[FLAVOUR_KHIGH] = kernel & ~OPEN(h->key_kh);
 	engine.pkru[FLAVOUR_SOFT] = kernel & ~p;
 	engine.pkru_low = engine.pkru[FLAVOUR_KLOW];
+	engine.pkru_closed = kernel & ~OPEN(h->key_kl);
 	engine.pkru_inside[FLAVOUR_USER] = user & ~p;
 	for (unsigned f = FLAVOUR_KLOW; f <= FLAVOUR_SOFT; f++)
 		engine.pkru_inside[f] = kernel & ~p;

@@ -24,6 +24,7 @@ struct engine {
 	u64 host_fs;
 	u64 cur_fs, cur_gs;      /* what the registers hold now */
 	u32 pkru[4];             /* by flavour */
+	u32 pkru_closed;         /* kernel-low code in MODE_CLOSED */
 	u32 pkru_low;            /* kernel-high code while it accesses the low half */
 	u32 pkru_inside[4];      /* while a soft operand's pointer is in use */
 	u64 slots_cr3;           /* whose user registers this view's user slots may hold */
@@ -38,6 +39,7 @@ struct engine {
 	unsigned steps;          /* taken since the last asynchronous signal */
 	unsigned boundaries;     /* instruction boundaries seen since stepping began */
 	u8 flavour;              /* of the code that was entered; after an exit, of what left */
+	u8 doing;                /* enum profile_kind */
 	enum soft_after after;
 	struct trace_write tw;
 	u64 bounce_ea;
@@ -54,6 +56,7 @@ void cpu_dump_registers(const struct vcpu *v); /* dump.c: the general ones, RIP 
 void context_load(struct vcpu *v, u8 flavour, u64 host_pc);
 void context_store(struct vcpu *v);
 void context_host_fs(void); /* libc's FS.base, for library code */
+bool context_kernel_ac(void); /* RFLAGS.AC while kernel-high code runs */
 /* User code from which SYSCALL may be taken in line (MODE_FAST). */
 bool context_fast_user(const struct vcpu *v);
 
@@ -89,6 +92,9 @@ void native_tick(struct vcpu *v);
 void native_special(struct vcpu *v); /* its instruction at RIP shall run translated */
 int native_syscall(struct vcpu *v);
 
+struct ucontext_t;
+bool fault_runs_native(const struct ucontext_t *uc); /* interrupted: user code as it is? */
+
 u32 soft_operand_size(const struct insn *in); /* bytes that it touches */
 /* Handles the exit recorded in v->exit_id. */
 enum after_exit exit_handle(struct vcpu *v, u64 *host_pc);
@@ -99,6 +105,7 @@ u32 engine_find_block(struct vcpu *v, bool single);
 void engine_use_library(void);
 u8 engine_flavour(const struct vcpu *v);
 u8 engine_mode(const struct vcpu *v);
+u32 engine_rights(u8 flavour, u8 mode); /* PKRU of such code */
 
 void fpu_save(void *area);
 void fpu_restore(const void *area);

@@ -292,6 +292,7 @@ static enum after_exit chain(struct vcpu *v, u32 id)
 	u64 flushes = cache->flushes;
 
 	v->counters[CTR_EXIT_CHAIN]++;
+	engine.doing = PROF_BLOCKS;
 	v->rip = x->target;
 	v->insn_done = 1;
 	if (!x->patch_off || cache->block[from].dead || v->event_pending)
@@ -335,6 +336,7 @@ static enum after_exit resume_or_dispatch(struct vcpu *v, const struct exit_rec 
 static enum after_exit callout(struct vcpu *v, const struct exit_rec *x, const struct insn *in, u64 *pc)
 {
 	v->counters[CTR_EXIT_CALLOUT]++;
+	engine.doing = PROF_CALLOUT;
 	if (log_on(LOG_EXITS))
 		log_printf("exit: callout op %u at %lx\n", in->op, v->rip);
 	flight_record(FLIGHT_CALLOUT, in->op, v->rip, v->gpr[RAX], v->gpr[RCX]);
@@ -375,6 +377,7 @@ enum after_exit exit_handle(struct vcpu *v, u64 *pc)
 	const struct insn *in;
 
 	v->insn_done = 0;
+	engine.doing = PROF_EXCEPTIONS;
 	switch (id) {
 	case EXIT_ID_ASYNC:
 		v->counters[CTR_EXIT_ASYNC]++;
@@ -434,6 +437,7 @@ enum after_exit exit_handle(struct vcpu *v, u64 *pc)
 		if (v->event_pending && !x->shadow && v->shadow_rip != v->rip)
 			return GO_DISPATCH;
 		v->counters[CTR_EXIT_SOFT]++;
+		engine.doing = PROF_SOFT;
 		if (log_on(LOG_EXITS))
 			log_printf("exit: soft operand at %lx\n", v->rip);
 		switch (soft_begin(v, id, in, pc)) {
@@ -443,6 +447,7 @@ enum after_exit exit_handle(struct vcpu *v, u64 *pc)
 		return fault_to_guest(v);
 	case EXIT_SOFT_DONE:
 		v->counters[CTR_EXIT_SOFT_DONE]++;
+		engine.doing = PROF_SOFT;
 		if (soft_end(v, x) != CPU_NEXT)
 			return fault_to_guest(v);
 		return resume_or_dispatch(v, x, x->resume_a, pc);

@@ -53,7 +53,7 @@ static bool rights_fit(u32 rights, u8 flavour)
 	if (flavour == FLAVOUR_USER)
 		return rights == engine.pkru[FLAVOUR_USER] || rights == engine.pkru_inside[FLAVOUR_USER];
 	return rights == engine.pkru[flavour] || rights == engine.pkru_inside[flavour] ||
-	       rights == engine.pkru_low;
+	       rights == engine.pkru_low || rights == engine.pkru_closed;
 }
 
 /* A gate was entered from the side (entry.S, emit.c). */
@@ -93,7 +93,7 @@ static bool is_landing(const ucontext_t *uc)
 	return VCPU->gate && pc >= (u64)engine_landing && pc < (u64)engine_landing_plain;
 }
 
-static bool runs_native(const ucontext_t *uc)
+bool fault_runs_native(const ucontext_t *uc)
 {
 	return !in_zone(GREG(uc, REG_RIP)) && has_user_rights(uc);
 }
@@ -119,6 +119,8 @@ static void store_native(struct vcpu *v, const ucontext_t *uc, u64 rip)
 {
 	u64 flags = GREG(uc, REG_EFL);
 
+	if (v->cpl != 3) /* it has come by SYSRET in line, and may have changed them since */
+		cpu_load_syscall_segments(v, 3);
 	for (unsigned r = 0; r < 16; r++)
 		v->gpr[r] = GREG(uc, greg_of[r]);
 	if (engine.stepping)
@@ -421,7 +423,7 @@ static void seek_boundary(ucontext_t *uc)
 	u8 flavour = b ? b->flavour : stub_flavour(off);
 	bool landed = false;
 
-	if (runs_native(uc)) {
+	if (fault_runs_native(uc)) {
 		store_native(v, uc, pc);
 		land(uc, EXIT_ID_ASYNC);
 		return;
@@ -519,6 +521,20 @@ static void resume_user(struct vcpu *v, ucontext_t *uc, const struct block *b, c
 	land(uc, engine.resume_pc && !b->dead ? EXIT_ID_RESUME : EXIT_ID_RETRY);
 }
 
+/* Kernel-high code has RFLAGS.AC in its slots. What struct vcpu holds may be another
+ * privilege's, and is put back. */
+static enum fill_result fill_for(struct vcpu *v, const struct block *b, u64 hva, bool write, u8 flavour)
+{
+	u64 flags = v->rflags;
+	enum fill_result r;
+
+	if (b->flavour == FLAVOUR_KHIGH)
+		v->rflags = (flags & ~(u64)FL_AC) | (context_kernel_ac() ? FL_AC : 0);
+	r = shadow_fill(v, hva, write, flavour);
+	v->rflags = flags;
+	return r;
+}
+
 static void page_fault(struct vcpu *v, ucontext_t *uc, const struct block *b, const struct mark *m)
 {
 	u64 hva = GREG(uc, REG_CR2);
@@ -536,7 +552,7 @@ static void page_fault(struct vcpu *v, ucontext_t *uc, const struct block *b, co
 	if ((m->flags & MARK_SOFT) || b->flavour == FLAVOUR_SOFT)
 		panic("host page fault at %lx in a soft operand (guest rip %lx)", hva, b->gva + m->goff);
 	v->rip = b->gva + m->goff;
-	r = shadow_fill(v, hva, write, flavour);
+	r = fill_for(v, b, hva, write, flavour);
 	switch (r) {
 	case FILL_DONE:
 		if (flavour == FLAVOUR_USER && ARENA->host.native)
@@ -583,7 +599,7 @@ void fault_host(int sig, ucontext_t *uc)
 		GREG(uc, REG_RIP) = (u64)engine_xrstor_fixup;
 		return;
 	}
-	if (runs_native(uc)) {
+	if (fault_runs_native(uc)) {
 		native_fault(v, uc, trap);
 		return;
 	}

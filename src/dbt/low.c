@@ -4,7 +4,8 @@
  * An instruction that was found to reach below is translated with the address in a register
  * and its rights changed around it (WRPKRU): the host's MMU translates as for kernel-low
  * code. Where the address is high at run time a direct operand stands behind it; where the
- * view is not that of the current address space, or no mapping can serve, a soft one. */
+ * view is not that of the current address space, no mapping can serve, or SMAP forbids user
+ * pages, a soft one. */
 #include "engine.h"
 #include "translate.h"
 
@@ -48,7 +49,7 @@ static void emit_undo(struct emit *e, unsigned reg)
 
 /* Falls through if the address is low and the low half the right one. Returns two rel32:
  * where to go if it is high, and if it is low but the half is not at hand. */
-static void emit_checks(struct emit *e, unsigned reg, u32 *high, u32 *away)
+static void emit_checks(struct emit *e, unsigned reg, bool smap, u32 *high, u32 *away)
 {
 	u32 low, home;
 
@@ -59,6 +60,10 @@ static void emit_checks(struct emit *e, unsigned reg, u32 *high, u32 *away)
 	*high = emit_jmp(e, e->off);
 	patch_jrcxz(e, low);
 	emit_load_abs(e, RCX, K(away));
+	if (smap) { /* 0 together only if each is */
+		emit_load_abs(e, RDX, K(no_ac));
+		emit_lea_sum(e, RCX, RCX, RDX, 0);
+	}
 	home = emit_jrcxz(e);
 	*away = emit_jmp(e, e->off);
 	patch_jrcxz(e, home);
@@ -130,7 +135,8 @@ unsigned translate_low(struct tr *t, bool both, u32 over[2])
 	emit_lea_operand(e, &t->in, reg);
 	for (unsigned i = RAX; i <= RDX; i++)
 		spill(e, i);
-	emit_checks(e, reg, &high, &away);
+	t->b->rests_on |= BIT(PREMISE_SMAP);
+	emit_checks(e, reg, t->v->cr4 & CR4_SMAP, &high, &away);
 	emit_access(t, reg);
 	over[n++] = emit_done(t);
 	if (both) {

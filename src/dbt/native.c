@@ -83,12 +83,13 @@ static void tire(const struct vcpu *v)
 	rest.epochs = rest.epochs ? rest.epochs < 256 ? 2 * rest.epochs : 256 : 2;
 }
 
-/* But for what user code itself has: selectors and flags. */
+/* But for what user code itself has: CS, SS and flags. The data segment registers hold what the
+ * host's do: nothing. */
 static bool machine_allows(const struct vcpu *v)
 {
 	const u64 cr4 = CR4_OSFXSR | CR4_OSXSAVE;
 
-	return ARENA->host.native && !cache->native_off && (v->efer & EFER_SCE) &&
+	return ARENA->host.native && !(v->seg[SEG_DS].sel | v->seg[SEG_ES].sel | v->seg[SEG_FS].sel | v->seg[SEG_GS].sel) && !cache->native_off && (v->efer & EFER_SCE) &&
 	       !rests(v->cr3) && !(v->cr0 & (CR0_TS | CR0_EM)) && (v->cr4 & cr4) == cr4 && !(v->cr4 & CR4_TSD) && !v->tsc_offset &&
 	       v->xcr0 == (ARENA->host.xcr0 & 0xff) && shadow_zone_is_free(v);
 }

@@ -1,4 +1,5 @@
-/* System instructions in line: CLI, STI, PUSHF, POPF, SWAPGS, SYSCALL, SYSRET, POP RSP.
+/* System instructions in line: CLI, STI, STAC, CLAC, PUSHF, POPF, SWAPGS, SYSCALL, SYSRET, IRET to
+ * user code, reads of control registers, POP RSP.
  *
  * They work on the kernel's slots (cache.h), which context.c copies from struct vcpu and
  * back; what is unusual leaves for the call-out of the same instruction. Up to the first
@@ -116,6 +117,16 @@ static bool translate_sti(struct tr *t)
 	return true;
 }
 
+/* Who accesses user memory looks at it (low.c, soft operands). */
+static bool translate_ac(struct tr *t)
+{
+	if (!khigh(t) || !cpu_offers_smap())
+		return false;
+	emit_mark(&t->e, MARK_BOUNDARY);
+	emit_store_imm(&t->e, K(no_ac), t->in.op == OP_STAC ? 0 : -FL_AC);
+	return true;
+}
+
 /* --- RFLAGS ----------------------------------------------------------------------------------- */
 /* PUSHF of the host gives FL_HOST and IF; the rest is added. */
 static bool translate_pushf(struct tr *t)
@@ -142,6 +153,8 @@ static bool translate_pushf(struct tr *t)
 	emit_lea_sum(e, RAX, RAX, RDX, -0x202);
 	emit_load_abs(e, RDX, K(sysflags));
 	emit_lea_sum(e, RAX, RAX, RDX, 0);
+	emit_load_abs(e, RDX, K(no_ac));
+	emit_lea_sum(e, RAX, RAX, RDX, 0);
 	EMIT(e, 0x48, 0x89, 0x04, 0x24); /* mov [rsp], rax */
 	e->flags &= ~MARK_PUSHED;
 	unspill_done(t, RAX, RDX);
@@ -165,6 +178,8 @@ static bool translate_popf(struct tr *t)
 	emit_mark(e, MARK_STEP);
 	emit_and_eax(e, FL_SYSTEM | FL_DF | 2);
 	EMIT(e, 0x83, 0xc8, 0x02); /* or eax, 2 */
+	EMIT(e, 0x48, 0x2b, 0x05); /* sub rax, [no_ac] */
+	emit_u32(e, (u32)(K(no_ac) - (CODE_RX_HVA + e->off + 4)));
 	EMIT(e, 0x48, 0x3b, 0x05); /* cmp rax, [sysflags] */
 	emit_u32(e, (u32)(K(sysflags) - (CODE_RX_HVA + e->off + 4)));
 	odd = emit_jcc(e, CC_NE);
@@ -308,8 +323,15 @@ static u32 emit_user_lookup(struct emit *e)
 	return miss;
 }
 
-/* Out of line: flags and registers as they were, then the call-out. */
-static void sysret_slow(struct tr *t, const u32 *from, unsigned n)
+static void save_flags(struct emit *e)
+{
+	EMIT(e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
+	emit_store_abs(e, RAX, K(flags));
+	emit_mark(e, MARK_STEP);
+}
+
+/* Out of line: flags and registers (a mask) as they were, then the call-out. */
+static void return_slow(struct tr *t, const u32 *from, unsigned n, u16 spilled)
 {
 	struct emit *e = &t->e;
 
@@ -317,12 +339,39 @@ static void sysret_slow(struct tr *t, const u32 *from, unsigned n)
 		emit_patch_here(e, from[n]);
 	emit_load_abs(e, RAX, K(flags));
 	EMIT(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
-	e->spilled = 1u << RAX | 1u << RDX;
-	emit_mark(e, MARK_RESTART);
-	emit_unspill(e, RDX);
-	emit_mark(e, MARK_RESTART);
-	emit_unspill(e, RAX);
+	e->spilled = spilled;
+	for (unsigned r = R15 + 1; r-- > 0;) {
+		if (!(spilled & 1u << r))
+			continue;
+		emit_mark(e, MARK_RESTART);
+		emit_unspill(e, r);
+	}
 	leave(t);
+}
+
+/* Kernel code spilled it: the user's slot gets it. RAX is scratch. */
+static void pass_register(struct emit *e, unsigned reg)
+{
+	emit_load_abs(e, RAX, KR(reg));
+	emit_store_abs(e, RAX, UR(reg));
+}
+
+/* Into user code: its registers but RAX, RCX and RDX, which are in its slots, and the flags, in
+ * R11, are loaded; its host PC is in its target slot. */
+static void emit_to_user(struct emit *e, bool r11_in_slot)
+{
+	emit_load_abs(e, RAX, K(fs_base));
+	emit_wrfsbase_rax(e);
+	emit_load_abs(e, RAX, K(gs_base));
+	emit_wrgsbase_rax(e);
+	emit_select(e, SELECT_BLOCK);
+	emit_wrpkru(e, engine.pkru[FLAVOUR_USER], GATE_VALUE);
+	emit_set_flags(e, R11);
+	if (r11_in_slot)
+		emit_load_abs(e, R11, UR(R11));
+	for (unsigned r = RAX; r <= RDX; r++)
+		emit_load_abs(e, r, UR(r));
+	emit_jmp_slot(e, FLAVOUR_USER);
 }
 
 static bool translate_sysret(struct tr *t)
@@ -335,9 +384,7 @@ static bool translate_sysret(struct tr *t)
 	emit_mark(e, MARK_BOUNDARY);
 	spill(e, RAX);
 	spill(e, RDX);
-	EMIT(e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
-	emit_store_abs(e, RAX, K(flags));
-	emit_mark(e, MARK_STEP);
+	save_flags(e);
 	emit_cmp_zero(e, K(user_ready));
 	slow[0] = emit_jcc(e, CC_E);
 	EMIT(e, 0x44, 0x89, 0xd8); /* mov eax, r11d */
@@ -345,26 +392,111 @@ static bool translate_sysret(struct tr *t)
 	emit_cmp_eax(e, FL_IF);
 	slow[1] = emit_jcc(e, CC_NE);
 	slow[2] = emit_user_lookup(e);
-	emit_load_abs(e, RAX, KR(RAX));
-	emit_store_abs(e, RAX, UR(RAX));
-	emit_load_abs(e, RAX, KR(RDX));
-	emit_store_abs(e, RAX, UR(RDX));
+	pass_register(e, RAX);
+	pass_register(e, RDX);
 	emit_store_abs(e, RCX, UR(RCX));
 	emit_store_imm(e, K(intr), FL_IF);
+	emit_store_imm(e, K(no_ac), -FL_AC);
 	emit_mov_imm(e, RAX, -t->fold);
 	emit_lea_sum(e, RSP, RSP, RAX, 0);
-	emit_load_abs(e, RAX, K(fs_base));
-	emit_wrfsbase_rax(e);
-	emit_load_abs(e, RAX, K(gs_base));
-	emit_wrgsbase_rax(e);
-	emit_select(e, SELECT_BLOCK);
-	emit_wrpkru(e, engine.pkru[FLAVOUR_USER], GATE_VALUE);
-	emit_set_flags(e, R11);
-	for (unsigned r = RAX; r <= RDX; r++)
-		emit_load_abs(e, r, UR(r));
-	emit_jmp_slot(e, FLAVOUR_USER);
-	sysret_slow(t, slow, 3);
+	emit_to_user(e, false);
+	return_slow(t, slow, 3, 1u << RAX | 1u << RDX);
 	t->end = true;
+	return true;
+}
+
+/* Descriptors of flat 64-bit user code and data, as SYSRET sets them, that have been used. */
+#define DESC_USER_CS 0x00affb000000ffffUL
+#define DESC_USER_SS 0x00cff3000000ffffUL
+
+static void emit_frame_load(struct emit *e, unsigned reg, u8 word)
+{
+	emit_u8(e, reg > 7 ? 0x4c : 0x48); /* mov reg, [rsp+8*word] */
+	emit_u8(e, 0x8b);
+	emit_u8(e, 0x44 | (reg & 7) << 3);
+	emit_u8(e, 0x24);
+	emit_u8(e, 8 * word);
+}
+
+static u32 emit_check_sel(struct emit *e, unsigned reg, u16 sel)
+{
+	EMIT(e, 0x48, 0x81); /* cmp reg, sel */
+	emit_u8(e, 0xf8 | reg);
+	emit_u32(e, sel);
+	return emit_jcc(e, CC_NE);
+}
+
+static u32 emit_check_desc(struct emit *e, u64 desc, u64 slot)
+{
+	emit_mov_imm(e, RAX, desc);
+	EMIT(e, 0x48, 0x3b, 0x05); /* cmp rax, [slot] */
+	emit_u32(e, (u32)(slot - (CODE_RX_HVA + e->off + 4)));
+	return emit_jcc(e, CC_NE);
+}
+
+static void emit_fetch_desc(struct emit *e, u64 at, u64 to)
+{
+	emit_load_abs(e, RAX, at);
+	EMIT(e, 0x48, 0x8b, 0x00); /* mov rax, [rax] */
+	emit_store_abs(e, RAX, to);
+}
+
+/* To user code whose segments and flags are those that SYSRET loads. The descriptors are read
+ * as the processor reads them: the guest may have changed them. All that can fault comes
+ * before the first change. */
+static bool translate_iret(struct tr *t)
+{
+	struct emit *e = &t->e;
+	u16 sel = t->v->star >> 48;
+	u32 slow[7];
+
+	if (!khigh(t) || t->in.opsize != 8 || !syscall_premises(t))
+		return false;
+	emit_mark(e, MARK_BOUNDARY);
+	spill(e, RAX);
+	spill(e, RCX);
+	spill(e, RDX);
+	spill(e, R11);
+	emit_frame_load(e, R11, 2);
+	emit_frame_load(e, RDX, 1);
+	emit_frame_load(e, RCX, 4);
+	emit_fetch_desc(e, K(gdt_cs), K(desc_cs));
+	emit_fetch_desc(e, K(gdt_ss), K(desc_ss));
+	save_flags(e);
+	emit_cmp_zero(e, K(iret_ready));
+	slow[0] = emit_jcc(e, CC_E);
+	slow[1] = emit_check_sel(e, RDX, (sel + 16) | 3);
+	slow[2] = emit_check_sel(e, RCX, (sel + 8) | 3);
+	slow[3] = emit_check_desc(e, DESC_USER_CS, K(desc_cs));
+	slow[4] = emit_check_desc(e, DESC_USER_SS, K(desc_ss));
+	EMIT(e, 0x44, 0x89, 0xd8); /* mov eax, r11d */
+	emit_and_eax(e, FL_SYSTEM | FL_IF | FL_DF | FL_VM);
+	emit_cmp_eax(e, FL_IF);
+	slow[5] = emit_jcc(e, CC_NE);
+	emit_frame_load(e, RCX, 0);
+	slow[6] = emit_user_lookup(e);
+	pass_register(e, RAX);
+	pass_register(e, RCX);
+	pass_register(e, RDX);
+	pass_register(e, R11);
+	emit_store_imm(e, K(intr), FL_IF);
+	emit_store_imm(e, K(no_ac), -FL_AC);
+	emit_frame_load(e, RSP, 3);
+	emit_to_user(e, true);
+	return_slow(t, slow, 7, 1u << RAX | 1u << RCX | 1u << RDX | 1u << R11);
+	t->end = true;
+	return true;
+}
+
+/* context.c keeps copies of what can be read without side effects. */
+static bool translate_read_cr(struct tr *t)
+{
+	const struct insn *in = &t->in;
+
+	if (!khigh(t) || in->lock || (in->opcode & 2) || in->rm == RSP || in->reg == 1 || in->reg > 4)
+		return false;
+	emit_mark(&t->e, MARK_BOUNDARY);
+	emit_load_abs(&t->e, (unsigned)in->rm, K(cr[in->reg]));
 	return true;
 }
 
@@ -375,11 +507,14 @@ bool translate_system(struct tr *t)
 	switch (t->in.op) {
 	case OP_CLI: return translate_cli(t);
 	case OP_STI: return translate_sti(t);
-	case OP_PUSHF: return translate_pushf(t);
-	case OP_POPF: return translate_popf(t);
+	case OP_STAC: case OP_CLAC: return translate_ac(t);
+	case OP_PUSHF: return !is_soft(t) && translate_pushf(t);
+	case OP_POPF: return !is_soft(t) && translate_popf(t);
 	case OP_SWAPGS: return translate_swapgs(t);
 	case OP_SYSCALL: return translate_syscall(t);
 	case OP_SYSRET: return translate_sysret(t);
+	case OP_IRET: return !is_soft(t) && translate_iret(t);
+	case OP_MOV_CR: return translate_read_cr(t);
 	}
 	return false;
 }

@@ -138,7 +138,7 @@ static void branch_to(struct tr *t, u64 target, u32 patch_off, enum mark_kind ki
 }
 
 /* --- memory operands ------------------------------------------------------------------------ */
-static bool is_soft(const struct tr *t)
+bool is_soft(const struct tr *t)
 {
 	return t->b->flavour == FLAVOUR_SOFT || t->all_soft || soft_wanted(t->gpa) != SOFT_NO;
 }
@@ -207,7 +207,7 @@ static void emit_close(struct tr *t)
 		emit_spill(e, r);
 	}
 	emit_mark(e, MARK_DONE);
-	emit_wrpkru(e, engine.pkru[t->b->flavour], GATE_SLOT);
+	emit_wrpkru(e, engine_rights(t->b->flavour, t->b->mode), GATE_SLOT);
 	for (unsigned r = RAX; r <= RDX; r++) {
 		emit_unspill(e, r);
 		emit_mark(e, MARK_DONE);
@@ -934,6 +934,8 @@ static void translate_op(struct tr *t)
 	case OP_MOVS: case OP_STOS: case OP_LODS: case OP_CMPS: case OP_SCAS: translate_string(t); break;
 	case OP_RDTSC: case OP_RDTSCP: translate_rdtsc(t); break;
 	case OP_CLI: case OP_STI: case OP_PUSHF: case OP_POPF: case OP_SWAPGS: case OP_SYSCALL: case OP_SYSRET:
+	case OP_IRET: case OP_MOV_CR:
+	case OP_STAC: case OP_CLAC:
 		if (!translate_system(t))
 			callout(t, callout_resumes(t->in.op));
 		break;
@@ -994,13 +996,13 @@ static void trace_out_asm(const struct block *b)
 /* False: the instruction does not end within the n bytes. */
 static bool decode(struct tr *t, const u8 *bytes, unsigned n, int code_size)
 {
-	if (code_size == 64 && memo_get(&t->in, t->gpa, t->rip, bytes, n))
+	if (code_size == 64 && memo_get(&t->in, t->rip, bytes, n))
 		return true;
 	engine_use_library();
 	if (!decode_insn(&t->in, bytes, n, t->rip, code_size) || t->in.len > n)
 		return false;
 	if (code_size == 64)
-		memo_put(&t->in, t->gpa, t->rip);
+		memo_put(&t->in);
 	return true;
 }
 

@@ -39,6 +39,7 @@ u64 rip_target(const struct tr *t); /* what a RIP-relative operand addresses */
 /* Leaves through exit `id`. The caller has marked the first byte. */
 void emit_exit(struct tr *t, u32 id);
 void emit_exit_as(struct tr *t, u32 id, u8 flavour); /* in the state of that flavour's code */
+bool is_soft(const struct tr *t); /* its memory operand must be */
 /* Leaves for cpu_ops[]; resume: the block goes on behind it. */
 void callout(struct tr *t, bool resume);
 

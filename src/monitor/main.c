@@ -218,6 +218,7 @@ static int run(struct monitor *m)
 	steps_down(m, ARRAY_LEN(steps), EACH_BOOT);
 	log_drain(m);
 	report_stats(m);
+	report_profile();
 	steps_down(m, ARRAY_LEN(steps), 0);
 	return code;
 }

@@ -45,6 +45,7 @@ void log_close(struct monitor *m);
 void log_drain(struct monitor *m);
 void report_death(struct monitor *m, const char *what);
 void report_stats(struct monitor *m);
+void report_profile(void);
 void stats_keep(struct monitor *m);
 
 /* loop.c: runs the machine until it stops. */

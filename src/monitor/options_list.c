@@ -318,6 +318,7 @@ static const struct { const char *name; u32 mask; const char *help; } log_items[
 	{ "config", LOG_CONFIG, "what the host can do and what was chosen" },
 	{ "guest_errors", LOG_GUEST_ERRORS, "what the guest does wrong: unclaimed ports, unknown MSRs" },
 	{ "stats", LOG_STATS, "counters, when the machine stops" },
+	{ "prof", LOG_PROF, "where the CPU time went, when the machine stops (tools/prof reads it)" },
 };
 
 static enum parse_result log_help(void)

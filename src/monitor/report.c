@@ -6,11 +6,13 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "monitor.h"
 #include "shadowbox/dbt.h"
 #include "shadowbox/log.h"
+#include "shadowbox/profile.h"
 
 /* The sink has no argument: the one descriptor that it needs. */
 static int sink_fd = STDERR_FILENO;
@@ -155,4 +157,42 @@ void report_stats(struct monitor *m)
 		if (m->counters[i])
 			log_printf("stats: %14lu %s\n", m->counters[i], counter_names[i]);
 	log_printf("stats: %14lu milliseconds\n", clock_now(&ARENA->machine.clock) / 1000000);
+}
+
+/* --- profile ------------------------------------------------------------------------- */
+static const struct { const char *name, *what; } profile_kinds[] = {
+#define X(id, name, what) { name, what },
+	PROFILE_KINDS(X)
+#undef X
+};
+
+static int by_count(const void *a, const void *b)
+{
+	const struct profile_slot *x = a, *y = b;
+
+	return x->count < y->count ? 1 : x->count > y->count ? -1 : x->rip < y->rip ? -1 : x->rip > y->rip;
+}
+
+/* One line for each kind and one for each guest instruction, most frequent first. */
+void report_profile(void)
+{
+	const struct profile *p = dbt_profile();
+	struct profile_slot *slots;
+
+	if (!log_on(LOG_PROF))
+		return;
+	for (unsigned k = 0; k < PROF_KINDS; k++)
+		if (p->kind[k])
+			log_printf("prof: %8lu %3lu%% %-10s %s\n", p->kind[k], p->kind[k] * 100 / (p->samples ? p->samples : 1),
+				   profile_kinds[k].name, profile_kinds[k].what);
+	log_printf("prof: %8lu samples of CPU time, %lu without a place in the list\n", p->samples, p->lost);
+	slots = malloc(sizeof(p->slot));
+	if (!slots)
+		return;
+	memcpy(slots, p->slot, sizeof(p->slot));
+	qsort(slots, PROFILE_SLOTS, sizeof(*slots), by_count);
+	for (unsigned i = 0; i < PROFILE_SLOTS && slots[i].count; i++)
+		if (slots[i].kind < PROF_KINDS)
+			log_printf("prof: at %016lx %8u %s\n", slots[i].rip, slots[i].count, profile_kinds[slots[i].kind].name);
+	free(slots);
 }

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <signal.h>
 #include <ucontext.h>
+#include "shadowbox/log.h"
 #include "shadowbox/sandbox.h"
 #include "shadowbox/sys.h"
 
@@ -11,6 +12,8 @@ void fault_step(ucontext_t *uc);
 void fault_host(int sig, ucontext_t *uc);
 void fault_syscall(const siginfo_t *si, ucontext_t *uc);
 void fault_leave(ucontext_t *uc);
+void profile_sample(const ucontext_t *uc);
+void profile_handled(void);
 
 extern void signal_entry(void), signal_entry_plain(void), signal_restorer(void);
 void view_signal(int sig, siginfo_t *si, ucontext_t *uc);
@@ -19,6 +22,10 @@ void view_signal(int sig, siginfo_t *si, ucontext_t *uc)
 {
 	*VIEW_SELECTOR = SELECT_ALLOW;
 	switch (sig) {
+	case VIEW_PROF_SIGNAL:
+		profile_sample(uc);
+		fault_async(uc);
+		break;
 	case VIEW_TIMER_SIGNAL:
 	case VIEW_KICK_SIGNAL:
 		fault_async(uc);
@@ -33,6 +40,8 @@ void view_signal(int sig, siginfo_t *si, ucontext_t *uc)
 		fault_host(sig, uc);
 	}
 	fault_leave(uc);
+	if (log_on(LOG_PROF) && sig != VIEW_PROF_SIGNAL)
+		profile_handled();
 }
 
 struct kernel_sigaction {
@@ -45,7 +54,8 @@ struct kernel_sigaction {
 
 void signals_install(unsigned slot)
 {
-	static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, VIEW_TIMER_SIGNAL, VIEW_KICK_SIGNAL };
+	static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, VIEW_TIMER_SIGNAL, VIEW_KICK_SIGNAL,
+				       VIEW_PROF_SIGNAL };
 	struct kernel_sigaction sa = {
 		.handler = ARENA->host.pkeys ? signal_entry : signal_entry_plain,
 		.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTORER_FLAG,

@@ -25,6 +25,7 @@
 #include <unistd.h>
 #include "internal.h"
 #include "shadowbox/log.h"
+#include "shadowbox/profile.h"
 #include "shadowbox/shadow.h"
 #include "shadowbox/sys.h"
 #include <sys/auxv.h> /* last: elf.h defines names of cpu.h */
@@ -308,6 +309,19 @@ static long create_timer(i32 *id)
 	return sys_timer_create(1 /* CLOCK_MONOTONIC */, &ev, id);
 }
 
+/* Samples of where this view's CPU time goes. */
+static long start_profile(void)
+{
+	struct sigevent ev = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = VIEW_PROF_SIGNAL };
+	const struct sys_itimerspec period = { { 0, PROFILE_NS }, { 0, PROFILE_NS } };
+	i32 id;
+	long rc;
+
+	ev._sigev_un._tid = (pid_t)sys_gettid();
+	rc = sys_timer_create(3 /* CLOCK_THREAD_CPUTIME_ID */, &ev, &id);
+	return rc < 0 ? rc : sys_timer_settime(id, 0, &period);
+}
+
 #define AUTODISARM (1u << 31) /* SS_AUTODISARM of linux/signal.h */
 
 static long install_sigstack(void)
@@ -341,6 +355,8 @@ static void view_setup(u64 slot)
 	VIEW_LOCAL->slot = (u32)slot;
 	VIEW_LOCAL->timer_on = false;
 	require("create a timer", create_timer(&VIEW_LOCAL->timer_id));
+	if (log_on(LOG_PROF))
+		require("start a profile", start_profile());
 	sys_prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
 	require("set the signal stack", install_sigstack());
 	signals_install((unsigned)slot);

@@ -6,7 +6,9 @@
  *
  * A mapping is writable only when the guest's entries allow writes to the privilege that
  * the view keeps the page for, the dirty flag is set and the page is not traced. Writes
- * that only CR0.WP = 0 allows are left to soft operands. */
+ * that only CR0.WP = 0 allows are left to soft operands. So are, under SMAP, user pages of
+ * the high half: all pages there have one key, and kernel code may use these only while
+ * RFLAGS.AC is set. */
 #include "internal.h"
 
 struct target {
@@ -130,7 +132,7 @@ enum fill_result shadow_fill(struct vcpu *v, u64 hva, bool write, enum flavour f
 	if (!write && map_is_copy(t.a, w.gpa.v))
 		return FILL_SOFT;
 	if (!t.mappable || !physmem_is_ram(&ARENA->machine.phys, w.gpa) || (write && !p.rw) ||
-	    !view_can_hold(v, t.a))
+	    (gla_is_high(t.a) && w.user && (v->cr4 & CR4_SMAP)) || !view_can_hold(v, t.a))
 		return FILL_SOFT;
 	uses_add_path(v, t.a, &w);
 	if (write && page_flags_of(w.gpa.v) && !release_code(v, w.gpa.v)) {

@@ -9,7 +9,7 @@
 /* The control bits that page tables are read by. */
 static u64 mode_of(const struct vcpu *v)
 {
-	return (v->cr0 & CR0_PG) | (v->cr4 & (CR4_PAE | CR4_PSE | CR4_LA57 | CR4_SMEP)) |
+	return (v->cr0 & CR0_PG) | (v->cr4 & (CR4_PAE | CR4_PSE | CR4_LA57 | CR4_SMEP | CR4_SMAP)) |
 	       (v->efer & (EFER_LMA | EFER_NXE)) << 32;
 }
 

@@ -181,10 +181,12 @@ static bool drop_child(const struct pt_use *u, u64 old, u64 start)
 }
 
 /* Could something derived from `old` be wrong now? An entry without A was never used.
- * More rights need nothing: the fault that follows finds them. */
-static bool entry_lost(unsigned level, u64 old, u64 new_entry)
+ * More rights need nothing: the fault that follows finds them. To SMEP and SMAP, U/S takes
+ * rights away. */
+static bool entry_lost(const struct vcpu *v, unsigned level, u64 old, u64 new_entry)
 {
-	u64 must_stay = PTE_ADDR | PTE_RSVD, may_rise = PTE_RW | PTE_US | PTE_A;
+	u64 must_stay = PTE_ADDR | PTE_RSVD | ((v->cr4 & (CR4_SMEP | CR4_SMAP)) ? PTE_US : 0);
+	u64 may_rise = PTE_RW | PTE_US | PTE_A;
 	bool leaf = level == 1 || (level < 4 && (old & PTE_PS));
 
 	if (!(old & PTE_P) || !(old & PTE_A))
@@ -236,7 +238,7 @@ void uses_entry_changed(struct vcpu *v, u64 pa, u64 old, u64 new_entry)
 		if (u->pfn != pfn || !is_shadowed(u, pa))
 			continue;
 		children |= u->level > 1;
-		if (entry_lost(u->level, old, new_entry))
+		if (entry_lost(v, u->level, old, new_entry))
 			inval_range(v, u->owner, use_start(u, pa), BIT(level_shift(u->level)));
 		else if (u->level == 1 && !(old & PTE_P) && use_start(u, pa) == (v->cr2 & PAGE_MASK))
 			ahead = use_start(u, pa);
@@ -252,7 +254,7 @@ again:
 			    !drop_child(&u, old, use_start(&u, pa)))
 				continue;
 			/* In the high half, the way down may also have been another root's. */
-			if (!entry_lost(u.level, old, new_entry))
+			if (!entry_lost(v, u.level, old, new_entry))
 				inval_range(v, u.owner, use_start(&u, pa), BIT(level_shift(u.level)));
 			goto again;
 		}

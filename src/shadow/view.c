@@ -183,11 +183,15 @@ void inval_exec_add(unsigned owner, u64 a)
 	shadow_pool->exec_filter[owner][b / 64] |= BIT(b % 64);
 }
 
+/* More than the translator follows page by page: it looks at all its blocks again, and once
+ * is enough for all that is pending. */
+#define EXEC_RANGE_MAX (64 * PAGE_SIZE)
+
 static bool filter_hits(unsigned owner, u64 start, u64 len)
 {
 	const u64 *f = shadow_pool->exec_filter[owner];
 
-	if (len > 64 * PAGE_SIZE)
+	if (len > EXEC_RANGE_MAX)
 		return true;
 	for (u64 off = 0; off < len; off += PAGE_SIZE) {
 		unsigned b = filter_bit((start + off) >> PAGE_SHIFT);
@@ -221,12 +225,24 @@ static void flush_high(struct vcpu *v, unsigned slot)
 	memset(&shadow_pool->high[slot], 0, sizeof(struct high_id));
 }
 
+static bool much_changed(u64 seen)
+{
+	const struct shadow_pool *s = shadow_pool;
+
+	if (s->high_pos - seen > HIGH_LOG_SIZE)
+		return true;
+	for (; seen != s->high_pos; seen++)
+		if (s->high_log[seen % HIGH_LOG_SIZE].len > EXEC_RANGE_MAX)
+			return true;
+	return false;
+}
+
 static void sync_kernel_code(void)
 {
 	struct shadow_pool *s = shadow_pool;
 	u64 *seen = &s->high_seen[OWNER_HIGH];
 
-	if (s->high_pos - *seen > HIGH_LOG_SIZE) {
+	if (much_changed(*seen)) {
 		*seen = s->high_pos;
 		exec_unmapped(OWNER_HIGH, HIGH_BASE, HALF_SIZE);
 	}

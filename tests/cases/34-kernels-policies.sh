@@ -5,6 +5,6 @@
 worst=0
 for o in trace=mprotect adaptive=off prefill=off trace=mprotect,adaptive=off,prefill=off views=2,maps=64 trace=mprotect,views=2,maps=64; do
 	echo "== $o"
-	KARGS='steps=5000 stride=61' KARGS_LONG='steps=100000 stride=3' all_guest_kernels -accel "dbt,$o" || worst=1
+	KARGS='steps=5000 stride=127' KARGS_LONG='steps=100000 stride=7' all_guest_kernels -accel "dbt,$o" || worst=1
 done
 exit $worst

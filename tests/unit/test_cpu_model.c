@@ -28,7 +28,7 @@ static void check_never(void)
 	static const struct { u32 leaf, sub, reg, mask; } never[] = {
 		{ 1, 0, 2, 1 << 3 | 1 << 5 | 1 << 6 | 1 << 15 | 1 << 17 },
 		{ 1, 0, 3, 1 << 28 | 1 << 22 | 1 << 21 },
-		{ 7, 0, 1, 1 << 2 | 1 << 4 | 1 << 7 | 1 << 10 | 1 << 11 | 1 << 14 | 1 << 20 | 1 << 25 },
+		{ 7, 0, 1, 1 << 2 | 1 << 4 | 1 << 10 | 1 << 11 | 1 << 14 | 1 << 25 },
 		{ 7, 0, 2, 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 16 | 1 << 23 | 1 << 29 },
 		{ 7, 0, 3, 1 << 14 | 1 << 22 | 1 << 24 | 1 << 25 | 1 << 30 },
 		{ 0xd, 1, 0, 1 << 3 },
@@ -125,7 +125,7 @@ static void test_options(void **state)
 	parse_fails("host,-foo", "unknown feature 'foo'");
 	parse_fails("host,sse2=maybe", "must be on or off");
 	parse_fails("host,+vmx", "'vmx' is not virtualized");
-	parse_fails("host,smap=on", "'smap' is not virtualized");
+	parse_fails("host,pcid=on", "'pcid' is not virtualized");
 	parse_fails("host,+", "unknown feature ''");
 	parse_fails("", "unknown model ''");
 	parse("host,-vmx,check");
@@ -139,6 +139,16 @@ static void test_options(void **state)
 	cpuid(7, 0, r);
 	assert_int_equal(r[1] & (1 << 5 | 1 << 16), 0);
 	assert_int_equal(cpu_model_xcr0(), 1);
+	parse("host,-smap,smep=off");
+	cpuid(7, 0, r);
+	assert_int_equal(r[1] & (1 << 7 | 1 << 20), 0);
+	assert_int_equal(model_cr4_mask() & (CR4_SMEP | CR4_SMAP), 0);
+	assert_false(cpu_offers_smap());
+	parse("qemu64,+smap");
+	cpuid(7, 0, r);
+	assert_int_equal(r[1] & (1 << 7 | 1 << 20), 1 << 20);
+	assert_int_equal(model_cr4_mask() & (CR4_SMEP | CR4_SMAP), CR4_SMAP);
+	assert_true(cpu_offers_smap());
 	parse("host,-hypervisor");
 	cpuid(0x40000000, 0, r);
 	assert_memory_not_equal(&r[1], "ShadowBoxVMM", 12);

@@ -182,7 +182,7 @@ static void test_mov_cr_checks(void **state)
 	expect_fault(write_cr(1, 0), EXC_UD, 0);
 	expect_fault(write_cr(3, BIT(63)), EXC_GP, 0);
 	expect_fault(write_cr(4, v->cr4 & ~(u64)CR4_PAE), EXC_GP, 0);
-	expect_fault(write_cr(4, v->cr4 | CR4_SMEP), EXC_GP, 0);
+	expect_fault(write_cr(4, v->cr4 | CR4_UMIP), EXC_GP, 0);
 	expect_fault(write_cr(4, v->cr4 | CR4_PCIDE), EXC_GP, 0);
 	expect_fault(write_cr(4, v->cr4 | BIT(40)), EXC_GP, 0);
 	expect_fault(write_cr(8, 16), EXC_GP, 0);
@@ -194,6 +194,9 @@ static void test_mov_cr_checks(void **state)
 	assert_int_equal(cr3_writes, 1);
 	assert_int_equal(write_cr(4, v->cr4 ^ CR4_PGE), CPU_NEXT);
 	assert_int_equal(mode_changes, 2);
+	assert_int_equal(write_cr(4, v->cr4 | CR4_SMEP), CPU_NEXT);
+	assert_int_equal(write_cr(4, v->cr4 | CR4_SMAP), CPU_NEXT);
+	assert_int_equal(mode_changes, 4);
 	assert_int_equal(write_cr(8, 5), CPU_NEXT);
 	assert_int_equal(fake_cr8, 5);
 	v->cpl = 3;

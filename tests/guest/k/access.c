@@ -1,7 +1,7 @@
 /* Page-table entries against accesses: every combination of the leaf's bits with those of
  * one upper level, for 4 KiB, 2 MiB and 1 GiB pages, under every setting of CR0.WP,
- * EFER.NXE (SMEP, SMAP where offered), read, written and fetched by the kernel and by user
- * code, compared with a model of SDM vol. 3, 4.6 to 4.8 and 4.10.
+ * EFER.NXE (SMEP, SMAP, RFLAGS.AC where offered), read, written and fetched by the kernel and
+ * by user code, compared with a model of SDM vol. 3, 4.6 to 4.8 and 4.10.
  *
  * Each combination follows an INVLPG or a CR3 reload. After it the entries get all rights
  * without an invalidation: an entry that was absent must work at once, one that only had
@@ -13,7 +13,8 @@
 
 #define RSV (1UL << 51)
 enum access { KR, KW, KX, UR, UW, UX, ACCESSES };
-enum { CTL_WP = 1, CTL_NXE = 2, CTL_SMEP = 4, CTL_SMAP = 8 };
+enum { CTL_WP = 1, CTL_NXE = 2, CTL_SMEP = 4, CTL_SMAP = 8, CTL_AC = 16 };
+#define AC 0x40000UL
 enum { ERR_P = 1, ERR_W = 2, ERR_U = 4, ERR_RSVD = 8, ERR_I = 16 };
 #define LARGE_PA 0x5000000UL
 
@@ -23,6 +24,10 @@ static const u64 places[] = { 130UL << 39, 0xffffc90000000000 & ~((1UL << 39) - 
 			      0xffff820000000000, 0x76a000000000 };
 SNIP(load, "mov (%rsi),%rax");
 SNIP(store, "mov %rax,(%rsi)");
+SNIP(load_ac, "stac; mov (%rsi),%rax; clac");
+SNIP(store_ac, "stac; mov %rax,(%rsi); clac");
+SNIP(load_no_ac, "clac; mov (%rsi),%rax");
+SNIP(store_no_ac, "clac; mov %rax,(%rsi)");
 
 static struct regs r;
 static struct combo {
@@ -69,8 +74,21 @@ static int predict(enum access a, int *seen)
 	bool deny = (user && !(all & US)) || (x && any & NX) ||
 		    (w && !(all & RW) && (user || c.ctl & CTL_WP)) ||
 		    (x && !user && all & US && c.ctl & CTL_SMEP) ||
-		    (!x && !user && all & US && c.ctl & CTL_SMAP);
+		    (!x && !user && all & US && (c.ctl & (CTL_SMAP | CTL_AC)) == CTL_SMAP);
 	return deny ? err | ERR_P : -1;
+}
+
+/* RFLAGS.AC comes from IRET, or from STAC or CLAC before the access. */
+static int run_kernel(const char *plain, const char *with, const char *without)
+{
+	static u32 turn;
+
+	if (!(c.ctl & CTL_SMAP) || ++turn % 2) {
+		r.rflags |= c.ctl & CTL_AC ? AC : 0;
+		return run(&r, plain);
+	}
+	r.rflags |= turn & 2 ? AC : 0;
+	return run(&r, c.ctl & CTL_AC ? with : without);
 }
 
 static int perform(enum access a, u64 value)
@@ -79,8 +97,8 @@ static int perform(enum access a, u64 value)
 	r.rsi = c.va;
 	r.rax = value;
 	switch (a) {
-	case KR: return run(&r, load);
-	case KW: return run(&r, store);
+	case KR: return run_kernel(load, load_ac, load_no_ac);
+	case KW: return run_kernel(store, store_ac, store_no_ac);
 	case KX: return run(&r, (void *)c.va);
 	case UR: return run_user_at(&r, user_load);
 	case UW: return run_user_at(&r, user_store);
@@ -201,14 +219,16 @@ static void place_set(u64 base, int leaf, u32 how)
 
 static void combinations(int leaf)
 {
-	u64 stride = knob("stride", 13), n = 0;
+	u64 stride = knob("stride", 23), n = 0;
 	u32 ctls = 4;
 
 	if (has(7, 1, 7) && has(7, 1, 20))
-		ctls = 16;
+		ctls = 32;
 	for (u32 i = 0; i < 4; i++)
 		*(u64 *)virt(LARGE_PA + (const u64[]){ 0, 0x7000, 0x1ff000, 0x33000 }[i]) = 0x81cd;
 	for (u32 ctl = 0; ctl < ctls; ctl++) {
+		if ((ctl & CTL_AC) && !(ctl & CTL_SMAP))
+			continue;
 		set_ctl(ctl);
 		for (u32 p = 0; p < ARRAY_SIZE(places); p++) {
 			for (int upper = 4; upper > leaf; upper--)

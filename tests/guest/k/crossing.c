@@ -1,6 +1,6 @@
 /* System calls without a pause, with a timer that interrupts them everywhere: in SYSCALL and
- * SYSRET, between SWAPGS and the change of stacks, in the shadow of STI, in accesses of the
- * kernel to user memory. Every register and flag must come through. */
+ * SYSRET, between SWAPGS and the change of stacks, in the shadow of STI, between STAC and CLAC, in
+ * accesses of the kernel to user memory. Every register and flag must come through. */
 #include "lib.h"
 
 static struct regs r;
@@ -8,14 +8,18 @@ static u64 kdata[4], kstack[512];
 static volatile u64 ticks;
 u64 cross_bad;
 LABEL(cross_entry);
+LABEL(cross_stac);
+LABEL(cross_clac);
 
 /* GS: [1] the user's RSP, [2] a kernel stack. RSI: a user counter. */
 asm(".text\ncross_entry:\n"
     "swapgs; mov %rsp,%gs:8; mov %gs:16,%rsp; push %rcx; push %r11; push %rax; push %rdx\n"
     "sti; nop\n"
-    "mov (%rsi),%rax; lea 1(%rax),%rax; mov %rax,(%rsi); movzbl 1(%rsi),%edx\n"
+    "cross_stac: nopl (%rax); mov (%rsi),%rax; lea 1(%rax),%rax; mov %rax,(%rsi); movzbl 1(%rsi),%edx; nop\n"
+    "cross_clac: nopl (%rax)\n"
     "cmp %dl,%ah; je 1f; incq cross_bad(%rip)\n"
     "1: pushfq; pop %rax; test $0x200,%eax; jnz 1f; incq cross_bad(%rip)\n"
+    "1: test $0x40000,%eax; jz 1f; incq cross_bad(%rip)\n"
     "1: cli; pushfq; pop %rdx; test $0x200,%edx; jz 1f; incq cross_bad(%rip)\n"
     "1: xor %edx,%eax; and $0xfffffffffffff72a,%rax; cmp $0x200,%rax; je 1f; incq cross_bad(%rip)\n"
     "1: push $0x2d7; popfq; pushfq; pop %rax; cmp $0x2d7,%rax; je 1f; incq cross_bad(%rip)\n"
@@ -62,6 +66,11 @@ static void calls(void)
 	u64 *u = virt(map_new(UDATA, US | RW)), n = knob("calls", 60000);
 	u32 per_ms = timer_per_ms();
 
+	if (has(7, 1, 20)) {
+		memcpy(cross_stac, "\x0f\x01\xcb", 3);
+		memcpy(cross_clac, "\x0f\x01\xca", 3);
+		wr_cr4(rd_cr4() | 1 << 21);
+	}
 	wrmsr(0xc0000080, rdmsr(0xc0000080) | 1);
 	wrmsr(0xc0000081, (u64)SEL_KCS << 32 | (u64)(SEL_UCS32 & ~3) << 48);
 	wrmsr(0xc0000082, (u64)cross_entry);
@@ -91,6 +100,7 @@ static void calls(void)
 	}
 	CHECK(ticks > 20, "only %lu interrupts", ticks);
 	wrmsr(0xc0000101, 0);
+	wr_cr4(rd_cr4() & ~(1UL << 21));
 }
 
 /* What SYSRET loads into RFLAGS, by way of R11; single steps begin at once. */

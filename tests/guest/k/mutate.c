@@ -6,6 +6,7 @@
  * themselves and each other, are shared between roots, and turn into data and back. The
  * roots share the kernel's slots, have test slots of their own and one that is the root
  * itself. Some pool pages hold code, which is changed and fetched through whatever maps it.
+ * SMEP and SMAP come and go where they are offered, and RFLAGS.AC with each access.
  *
  * Every access is preceded by the invalidation that the manual wants (SDM vol. 3, 4.10.4),
  * one of several. Writes land in the pool or in test slots only.
@@ -26,12 +27,18 @@
 
 SNIP(load, "mov (%rsi),%rax");
 SNIP(store, "mov %rax,(%rsi)");
+SNIP(load_ac, "stac; mov (%rsi),%rax; clac");
+SNIP(store_ac, "stac; mov %rax,(%rsi); clac");
 
 static const u16 slots[] = { 131, 403, 260, 237, SELF }; /* the first two fold together */
 static const u16 idx[] = { 0, 1, 2, 3, 32, 300, 403, 511 };
 static u64 rng, seed, step, root[ROOTS], user_load, user_store, accesses, faults, fetches, pgd;
 static struct regs r;
-static bool stop, globals;
+static bool stop, globals, ac;
+#define SMEP (1UL << 20)
+#define SMAP (1UL << 21)
+#define AC 0x40000UL
+static u64 guards; /* those of them that there are */
 
 static u64 rnd(void)
 {
@@ -55,7 +62,7 @@ struct path {
 
 static void walk(u64 va, bool user, bool w, bool x, struct path *p)
 {
-	u64 table = rd_cr3() & PTE_ADDR, all = RW | US, any = 0;
+	u64 table = rd_cr3() & PTE_ADDR, all = RW | US, any = 0, cr4 = rd_cr4();
 
 	p->err = (w ? 2 : 0) | (user ? 4 : 0) | (x ? 16 : 0);
 	p->n = 0;
@@ -82,7 +89,8 @@ static void walk(u64 va, bool user, bool w, bool x, struct path *p)
 			break;
 		}
 	}
-	if ((user && !(all & US)) || (x && any & NX) || (w && !(all & RW) && (user || rd_cr0() & 0x10000)))
+	if ((user && !(all & US)) || (x && any & NX) || (w && !(all & RW) && (user || rd_cr0() & 0x10000)) ||
+	    (!user && all & US && (x ? cr4 & SMEP : cr4 & SMAP && !ac)))
 		p->err |= 1;
 	else
 		p->err = -1;
@@ -162,6 +170,9 @@ static int perform(u64 va, u32 kind, u64 value)
 	r.rsi = va;
 	r.rax = value;
 	last_cr2 = 0x5555;
+	if (kind < 2 && ac && one_in(2))
+		return run(&r, kind ? store_ac : load_ac);
+	r.rflags |= kind < 3 && ac ? AC : 0;
 	switch (kind) {
 	case 0: return run(&r, load);
 	case 1: return run(&r, store);
@@ -371,14 +382,19 @@ static void one_step(void)
 		wr_cr3(root[rnd() % ROOTS]);
 	else if (kind == 58)
 		wr_cr0(rd_cr0() ^ 0x10000);
+	else if (kind == 59 && guards)
+		wr_cr4(pgd ^= one_in(2) ? SMEP : SMAP);
 	for (u32 n = 1 + rnd() % 3; n && !stop; n--) {
 		u32 k = rnd() % 6;
+
+		ac = guards && one_in(2);
 		u64 va = address_for(k);
 
 		invalidate(va);
 		access(va, k);
 		if (one_in(4) && !stop) { /* and now from the TLB, for another purpose */
 			k = rnd() % 6;
+			ac = guards && one_in(2);
 			invalidate(va);
 			access(va, k);
 		}
@@ -421,6 +437,7 @@ static void mutate(void)
 	huge = has(0x80000001, 3, 26);
 	rng = seed * 0x9e3779b97f4a7c15UL + 1;
 	pgd = rd_cr4() & ~0x80UL;
+	guards = has(7, 1, 7) && has(7, 1, 20) ? SMEP | SMAP : 0;
 	prepare();
 	wr_cr3(root[0]);
 	for (step = 0; step < steps && !stop; step++) {
@@ -434,6 +451,7 @@ static void mutate(void)
 		one_step();
 	}
 	wr_cr0(rd_cr0() | 0x10000);
+	wr_cr4(rd_cr4() & ~guards);
 	wr_cr3(home);
 	flush_tlb();
 	print("seed %lu: %lu steps, %lu accesses, %lu faults, %lu fetches\n", seed, step, accesses, faults, fetches);
