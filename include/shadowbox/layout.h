@@ -31,6 +31,7 @@
 #define HOT_SELECT_HVA (HOT_HVA + 0x1c0000UL)     /* this view's system call selector, key D */
 #define HOT_TABLE_K_HVA (HOT_HVA + 0x200000UL)    /* kernel lookup table, key KT */
 #define HOT_TABLE_U_HVA (HOT_HVA + 0x400000UL)    /* this view's user lookup table, key T */
+#define HOT_QUICK_HVA (HOT_HVA + 0x800000UL)      /* quick TLB (shadow.h), 4 MiB, key P */
 
 /* Default fold of the high half: hva = gla + FOLD (mod 2^64). */
 #define FOLD_DEFAULT 0x780000000000UL

@@ -58,6 +58,21 @@ struct soft_ref {
  * known to succeed. 0, or CPU_FAULT with v->exc filled. */
 int soft_resolve(struct vcpu *v, gla_t a, u32 len, u32 acc, struct soft_ref *out) MUST_CHECK;
 
+/* --- the quick TLB --------------------------------------------------------------
+ * What translated code looks up itself before it leaves for soft_resolve: pages of RAM
+ * that an access of this kind and privilege may reach, writes only where nobody watches.
+ * soft_resolve fills it. Translated code follows what it finds here without further
+ * checks, so only code that may write everything anyway may write it (key P). */
+#define QUICK_ENTRIES 65536u /* indexed by bits 12 to 27 of the address */
+struct quick_entry {
+	struct {
+		u64 neg_page[2]; /* reads, writes: minus the page's address */
+		u64 delta;       /* from guest to host address */
+	} of[2];                 /* supervisor, user */
+	u64 unused[2];
+};
+#define QUICK_TLB ((struct quick_entry *)HOT_QUICK_HVA)
+
 /* --- traces ------------------------------------------------------------------- */
 struct trace_write {
 	gpa_t gpa;

@@ -52,7 +52,7 @@ struct policy {
 
 struct host_caps {
 	bool denied_sigstack; /* signals reach a stack whose key is denied */
-	bool pkeys, fsgsbase, avx512, tsc_invariant, uffd_wp;
+	bool pkeys, bmi2, fsgsbase, avx512, tsc_invariant, uffd_wp;
 	bool native;     /* user code may run as it is: see dbt/native.c */
 	u8 key_zone, key_kl, key_kh, key_p; /* guest-user pages use key 0 */
 	u8 key_s, key_t, key_ks, key_kt; /* slots and lookup tables of user and of kernel code */
@@ -87,4 +87,9 @@ struct arena {
 };
 
 #define ARENA ((struct arena *)ARENA_HVA)
+/* Where keys do not keep user code in bounds, every operand is checked. */
+static inline bool user_is_soft(void)
+{
+	return ARENA->policy.all_soft || ARENA->policy.user_soft || !ARENA->host.pkeys;
+}
 #define VCPU ((struct vcpu *)HOT_VCPU_HVA)

@@ -372,6 +372,13 @@ u64 table_get(bool user, u64 gva)
 	return t[i].neg_gva == -gva ? t[i].host : 0;
 }
 
+bool table_has_low(void)
+{
+	u8 flavour = kind_flavour(cache->table_kind[false]);
+
+	return flavour == FLAVOUR_KLOW || flavour == FLAVOUR_SOFT;
+}
+
 /* --- callbacks from the shadow layer ---------------------------------------------------- */
 void cache_drop_range(gpa_t page, u32 off, u32 len, bool all)
 {
@@ -471,7 +478,7 @@ void dbt_unmapped(unsigned slot, gla_t start, u64 len)
 		for (unsigned s = 0; s < VIEW_MAX; s++)
 			if (s == slot || slot == VIEW_MAX)
 				table_clear(table_user_of(s), &cache->used_user[s]);
-		if (kind_flavour(cache->table_kind[0]) == FLAVOUR_KLOW)
+		if (table_has_low())
 			table_flush(false);
 		return;
 	}

@@ -25,7 +25,7 @@ enum mark_kind {
 enum mark_flags {
 	MARK_PUSHED = 1, /* RSP has been decremented by 8 and must be put back */
 	MARK_SOFT = 2,   /* a soft operand's pointer is in use: host addresses are physmap's */
-	MARK_SHADOW = 4, /* boundary after STI: interrupts wait for one more instruction */
+	MARK_SHADOW = 4, /* the instruction after STI: interrupts wait for one more */
 	MARK_LOW = 32,   /* kernel-high code's access to the low half */
 	MARK_ELSE = 64,  /* a soft operand stands ready, for one run */
 	MARK_FOLD_SI = 8, MARK_FOLD_DI = 16, /* RSI, RDI are folded, as kernel-high RSP always is */
@@ -54,6 +54,7 @@ enum {
 	EXIT_ID_SINGLE,  /* what runs as it is met something special: translate one instruction */
 	EXIT_ID_SYSCALL, /* SYSCALL of user code that runs as it is */
 	EXIT_ID_TRIAL,   /* page fault in the trial of a soft operand: engine.trial.cr2 */
+	EXIT_ID_ABORTED, /* an event came before anything ran (entry.S) */
 	EXIT_FIRST = 16,
 };
 
@@ -112,6 +113,17 @@ enum premise {
 	PREMISE_COUNT
 };
 
+/* Its lookup table or, for SOFT, that of its privilege may hold it. */
+static inline bool block_has_table(u8 flavour, u8 mode)
+{
+	return !(mode & MODE_STEP) && (flavour != FLAVOUR_SOFT || !(mode & (MODE_CODE32 | MODE_CODE16)));
+}
+/* Kernel code of the high half: the same in all views, may be chained across pages. */
+static inline bool block_is_global(const struct block *b)
+{
+	return b->flavour == FLAVOUR_KHIGH || (b->flavour == FLAVOUR_SOFT && !(b->mode & MODE_CPL3) && b->gva >> 63);
+}
+
 #define MAX_BLOCKS (1u << 18)
 #define MAX_EXITS (1u << 20)
 #define MAX_INSNS (1u << 19)
@@ -145,7 +157,8 @@ struct cache {
 	struct mark stub_mark[40]; /* back-map of the lookup stubs; off from the cache's start */
 	u32 n_stub_marks;
 	/* Entry points of the common stubs. */
-	u32 exit_user, exit_kernel, enter_user, enter_inside, enter_kernel, lookup_user, lookup_kernel;
+	u32 exit_user, exit_kernel, enter_user, enter_inside, enter_kernel;
+	u32 lookup_user, lookup_kernel, lookup_soft_user;
 	u32 hash[HASH_SIZE], gva_hash[HASH_SIZE], page0_hash[HASH_SIZE], page1_hash[HASH_SIZE];
 	u64 soft[SOFT_SIZE]; /* instructions whose operand cannot be direct: gpa + 1, class << 62 */
 	u64 soft_pages[HASH_SIZE / 64]; /* a bit for each page that may hold some, by hash */
@@ -183,6 +196,7 @@ void table_forget(u64 gva);     /* the running view's user table */
 void table_forget_native(void); /* all native code of the running view's user table */
 u64 table_get(bool user, u64 gva);
 void table_flush(bool user);
+bool table_has_low(void); /* the kernel's may hold code of the low half */
 /* Instructions found guilty: their memory operand cannot be direct. */
 /* Instructions whose operand could not be direct. SOFT_LOW, SOFT_BOTH: kernel-high code that
  * reaches user memory, SOFT_BOTH kernel memory too; what neither path can do stays soft. */

@@ -770,6 +770,8 @@ unsigned decode_insn(struct insn *in, const u8 *bytes, unsigned avail, u64 rip, 
 	canonical_prefixes(&c, in, bytes, max);
 	if (library_decodes(&c, rip, code_size)) {
 		fill_from_library(in, scratch_insn, c.dropped, bytes);
+		if (in->op == OP_UD && in->off_imm > max) /* UD0, UD1 have an operand to be fetched */
+			return 0;
 		if (in->len > 15) { /* #GP, whatever it is */
 			in->op = OP_TOO_LONG;
 			in->len = 1;

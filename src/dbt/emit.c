@@ -28,7 +28,7 @@ void emit_mark(struct emit *e, enum mark_kind kind)
 	else
 		m = &cache->mark[b->marks + b->n_marks++];
 	*m = (struct mark){ off, e->goff, e->spilled, kind, e->flags };
-	if (kind == MARK_BOUNDARY && e->shadow_goff && e->goff == e->shadow_goff)
+	if ((kind == MARK_BOUNDARY || kind == MARK_RESTART) && e->shadow_goff && e->goff == e->shadow_goff)
 		m->flags |= MARK_SHADOW;
 	cache->n_marks = b->marks + b->n_marks;
 }
@@ -161,8 +161,7 @@ static void emit_legacy_prefixes(struct emit *e, const struct insn *in, const st
 		emit_u8(e, r->seg);
 	for (unsigned i = 0; i < in->off_prefix_end; i++) {
 		u8 p = in->bytes[i];
-		bool is_seg = p == 0x26 || p == 0x2e || p == 0x36 || p == 0x3e || p == 0x64 || p == 0x65;
-		if (is_seg && (r->seg || r->form == MEM_BASE))
+		if (is_segment_prefix(p) && (r->seg || r->form == MEM_BASE))
 			continue;
 		if (in->code_size == 64 && (p & 0xf0) == 0x40)
 			continue; /* a REX that another prefix has made void */
@@ -172,6 +171,23 @@ static void emit_legacy_prefixes(struct emit *e, const struct insn *in, const st
 			continue; /* only the address matters */
 		emit_u8(e, p);
 	}
+}
+
+void emit_lea_operand(struct emit *e, const struct insn *in, unsigned to)
+{
+	u8 rex = (in->addrsize == 8 ? 0x48 : 0x40) | (to >= 8 ? 4 : 0) | (in->index >= 8 ? 2 : 0) | (in->base >= 8 ? 1 : 0);
+
+	emit_u8(e, rex);
+	emit_u8(e, 0x8d);
+	if (in->vex == 4 && (in->modrm & 0xc0) == 0x40) { /* a compressed displacement: spell it out */
+		emit_u8(e, (in->modrm & 7) | 0x80 | (to & 7) << 3);
+		if ((in->modrm & 7) == 4)
+			emit_u8(e, in->bytes[in->off_modrm + 1]);
+		emit_u32(e, (u32)in->disp);
+		return;
+	}
+	emit_u8(e, (in->modrm & 0xc7) | (to & 7) << 3);
+	emit_bytes(e, in->bytes + in->off_modrm + 1, in->off_imm - in->off_modrm - 1);
 }
 
 /* The operand fields of the instruction as they shall be. */
@@ -394,6 +410,8 @@ void emit_wrpkru(struct emit *e, u32 rights, enum gate gate)
 {
 	bool native = ARENA->host.native;
 
+	if (!ARENA->host.pkeys)
+		return;
 	if (native && gate == GATE_SLOT)
 		emit_store_imm(e, K_GATE, 1);
 	emit_u8(e, 0xb8); /* mov eax, rights; mov ecx, 0; mov edx, 0 */
@@ -536,6 +554,7 @@ void emit_stubs(void)
 	cache->enter_kernel = emit_enter_tail(&e, FLAVOUR_KHIGH, false);
 	cache->lookup_user = emit_lookup_stub(&e, FLAVOUR_USER, HOT_TABLE_U_HVA, cache->exit_user);
 	cache->lookup_kernel = emit_lookup_stub(&e, FLAVOUR_KHIGH, HOT_TABLE_K_HVA, cache->exit_kernel);
+	cache->lookup_soft_user = emit_lookup_stub(&e, FLAVOUR_SOFT, HOT_TABLE_U_HVA, cache->exit_kernel);
 	sb_assert(!emit_gives_rights(&e, STUBS_OFF));
 	cache->code_next = (e.off + 63) & ~63u;
 }

@@ -54,6 +54,8 @@ u32 emit_jcc(struct emit *e, u8 cond);    /* forward: returns the offset of rel3
 void emit_jmp_slot(struct emit *e, u8 flavour); /* jmp [target slot] */
 void emit_patch_here(struct emit *e, u32 rel32_at);
 
+static inline bool is_segment_prefix(u8 p) { return (p & 0xe7) == 0x26 || p == 0x64 || p == 0x65; }
+
 enum mem_form { MEM_KEEP, MEM_BASE, MEM_ABS32, MEM_NONE };
 struct reenc {
 	u8 seg;        /* prefix byte 0x64/0x65, 0 none */
@@ -64,5 +66,7 @@ struct reenc {
 	i32 abs;       /* MEM_ABS32 */
 };
 void emit_reencoded(struct emit *e, const struct insn *in, const struct reenc *r);
+/* lea to, [the operand as it is written]; not RIP-relative. 32-bit addresses are cut. */
+void emit_lea_operand(struct emit *e, const struct insn *in, unsigned to);
 /* A register that the instruction does not name, not in `taken`. */
 unsigned scratch_pick(const struct insn *in, u16 taken);

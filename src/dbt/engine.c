@@ -42,14 +42,14 @@ void fpu_restore(const void *area)
 /* --- what code comes next ------------------------------------------------------------------ */
 u8 engine_flavour(const struct vcpu *v)
 {
-	if (ARENA->policy.all_soft || (ARENA->policy.user_soft && v->cpl == 3) || cpu_code_size(v) != 64)
+	if (ARENA->policy.all_soft || (v->cpl == 3 && user_is_soft()) || cpu_code_size(v) != 64)
 		return FLAVOUR_SOFT;
 	if (v->cpl == 3)
 		return FLAVOUR_USER;
 	if (v->cpl != 0)
 		return FLAVOUR_SOFT;
 	if (!(v->rip >> 47))
-		return FLAVOUR_KLOW;
+		return ARENA->host.pkeys ? FLAVOUR_KLOW : FLAVOUR_SOFT;
 	return ((v->rip + engine.fold) >> 47) ? FLAVOUR_SOFT : FLAVOUR_KHIGH;
 }
 
@@ -139,7 +139,7 @@ u32 engine_find_block(struct vcpu *v, bool single)
 		if (!id)
 			id = translate_safely(v, flavour, mode, gpa, page1 & PAGE_MASK);
 	}
-	if (id && flavour != FLAVOUR_SOFT && !ARENA->policy.no_chain && !(mode & MODE_STEP))
+	if (id && block_has_table(flavour, mode) && !ARENA->policy.no_chain)
 		table_set(v, v->rip, id);
 	return id;
 }
@@ -264,7 +264,7 @@ static bool become_view(struct vcpu *v, u8 flavour, bool shadow)
 	engine.armed = 0; /* not known: another view has run; arm anew */
 	shadow_view_enter(v, engine.slot);
 	fpu_restore(v->xsave);
-	if (kind_flavour(cache->table_kind[0]) == FLAVOUR_KLOW)
+	if (table_has_low())
 		table_flush(false); /* the low half means something else in each view */
 	return true;
 }
@@ -298,12 +298,12 @@ static u64 find_entry(struct vcpu *v, u8 flavour, bool single)
 	u32 id;
 
 	cache_check_premises(v);
-	if (flavour == FLAVOUR_SOFT || (mode & MODE_STEP) || single) {
+	if (!block_has_table(flavour, mode) || single) {
 		id = engine_find_block(v, single);
 	} else {
 		/* One table serves one kind of code at a time: a hit enters without checks. */
 		use_table(user, block_kind(flavour, mode));
-		if (mode & MODE_FAST) /* may come to kernel code without C */
+		if (flavour == FLAVOUR_USER && (mode & MODE_FAST)) /* may come to kernel code without C */
 			use_table(false, block_kind(FLAVOUR_KHIGH, mode & MODE_FPU_TRAP));
 		if (user)
 			follow_native(v);

@@ -95,6 +95,7 @@ int native_syscall(struct vcpu *v);
 struct ucontext_t;
 bool fault_runs_native(const struct ucontext_t *uc); /* interrupted: user code as it is? */
 
+u32 soft_operand_size(const struct insn *in); /* bytes that it touches */
 /* Handles the exit recorded in v->exit_id. */
 enum after_exit exit_handle(struct vcpu *v, u64 *host_pc);
 /* The block at v->rip, translated if need be; single: of one instruction only. 0: an

@@ -6,7 +6,7 @@
 #include "shadowbox/log.h"
 
 /* --- soft operands ---------------------------------------------------------------------------- */
-static u32 operand_size(const struct insn *in)
+u32 soft_operand_size(const struct insn *in)
 {
 	if (in->mem_size)
 		return in->mem_size;
@@ -58,7 +58,7 @@ static void mmio_write(struct machine *m, gpa_t a, const u8 *buf, u32 len)
 /* Resolves the operand to a host pointer and says what must follow. */
 static int soft_pointer(struct vcpu *v, const struct insn *in, gla_t ea, void **ptr)
 {
-	u32 len = operand_size(in), acc = in->mem_access;
+	u32 len = soft_operand_size(in), acc = in->mem_access;
 	/* Same offset in the page as the operand: alignment checks see the truth. */
 	u8 *bounce = (u8 *)HOT_BOUNCE_HVA + (ea.v & ~PAGE_MASK);
 	struct soft_ref ref;
@@ -157,7 +157,7 @@ static int soft_begin(struct vcpu *v, u32 id, const struct insn *in, u64 *pc)
 	else if (!soft_exchange(v, x, in, ea, pc, &r))
 		r = soft_pointer(v, in, ea, &ptr);
 	if (r == CPU_FAULT)
-		return trial_begin(v, id, ea, offset, operand_size(in), pc) ? CPU_NEXT : CPU_FAULT;
+		return trial_begin(v, id, ea, offset, soft_operand_size(in), pc) ? CPU_NEXT : CPU_FAULT;
 	if (r == CPU_JUMP)
 		return CPU_JUMP;
 	*(u64 *)spill_slot(cache->block[x->block].flavour, x->scratch) = v->gpr[x->scratch];
@@ -301,7 +301,7 @@ static enum after_exit chain(struct vcpu *v, u32 id)
 	if (!to || cache->flushes != flushes || cache->block[from].dead)
 		return GO_DISPATCH;
 	if (cache->block[to].flavour == x->flavour && cache->block[to].mode == x->mode &&
-	    (cache->block[to].page1 == ~0UL || cache->block[to].flavour == FLAVOUR_KHIGH))
+	    (cache->block[to].page1 == ~0UL || block_is_global(&cache->block[to])))
 		cache_chain(id, to);
 	return GO_DISPATCH;
 }
@@ -384,6 +384,11 @@ enum after_exit exit_handle(struct vcpu *v, u64 *pc)
 		if (engine.flavour == FLAVOUR_USER)
 			native_tick(v);
 		return GO_DISPATCH;
+	case EXIT_ID_ABORTED:
+		_Static_assert(EXIT_ID_ABORTED == 9, "entry.S");
+		v->counters[CTR_EXIT_ASYNC]++;
+		v->intr_shadow = v->shadow_rip == v->rip;
+		return GO_DISPATCH;
 	case EXIT_ID_RETRY:
 		v->counters[CTR_EXIT_FAULT]++;
 		return GO_DISPATCH;
@@ -429,7 +434,7 @@ enum after_exit exit_handle(struct vcpu *v, u64 *pc)
 		return callout(v, x, in, pc);
 	case EXIT_SOFT:
 		/* A loop of soft operands never comes by the engine's own check. */
-		if (v->event_pending && !x->shadow)
+		if (v->event_pending && !x->shadow && v->shadow_rip != v->rip)
 			return GO_DISPATCH;
 		v->counters[CTR_EXIT_SOFT]++;
 		engine.doing = PROF_SOFT;

@@ -347,6 +347,13 @@ static bool branch_target(const struct block *b, u64 pc, u64 *rip)
 	return false;
 }
 
+/* The instruction at rip comes before any interrupt: it follows STI, here or where the block was
+ * entered (not when it is come by a second time). */
+static bool in_shadow(const struct vcpu *v, const struct mark *m, u64 rip)
+{
+	return (m->flags & MARK_SHADOW) || (v->shadow_rip == rip && engine.boundaries < 2);
+}
+
 /* Leaves at this PC of a block if the mark allows it. False: step on. */
 static bool land_from_block(struct vcpu *v, ucontext_t *uc, const struct block *b, const struct mark *m)
 {
@@ -355,12 +362,13 @@ static bool land_from_block(struct vcpu *v, ucontext_t *uc, const struct block *
 	switch (m->kind) {
 	case MARK_BOUNDARY:
 		engine.boundaries++;
-		if ((m->flags & MARK_SHADOW) || (v->shadow_rip == rip && engine.boundaries < 2))
+		if (in_shadow(v, m, rip))
 			return false;
 		break;
 	case MARK_RESTART:
-		if (m->flags & MARK_SOFT)
-			return false; /* device registers may have been read: finish it */
+		/* Device registers may have been read for a soft operand: finish it. */
+		if ((m->flags & MARK_SOFT) || in_shadow(v, m, rip))
+			return false;
 		break;
 	case MARK_DONE:
 		break;
@@ -384,7 +392,7 @@ static bool land_from_block(struct vcpu *v, ucontext_t *uc, const struct block *
 
 /* User code where none of ours has its rights, or on a way without end. (The end of SYSRET is
  * kernel code with the rights of user code.) */
-static bool is_astray(const ucontext_t *uc, const struct block *b, const struct mark *m)
+static bool is_astray(const ucontext_t *uc, const struct mark *m, u8 flavour)
 {
 	u64 pc = GREG(uc, REG_RIP);
 
@@ -394,7 +402,15 @@ static bool is_astray(const ucontext_t *uc, const struct block *b, const struct 
 		return false;
 	if (engine.steps > STEPS_MAX || (in_zone(pc) && !in_cache(pc)))
 		return true;
-	return b && b->flavour != FLAVOUR_USER && m->kind != MARK_STEP;
+	return m && flavour != FLAVOUR_USER && m->kind != MARK_STEP;
+}
+
+/* Whose code a lookup stub belongs to; kernel-low and soft code have no stubs of their own. */
+static u8 stub_flavour(u64 off)
+{
+	if (off < cache->lookup_kernel)
+		return FLAVOUR_USER;
+	return engine.flavour == FLAVOUR_KLOW || engine.flavour == FLAVOUR_SOFT ? engine.flavour : FLAVOUR_KHIGH;
 }
 
 /* At some host PC with an event waiting: leave now, step on, or let the exit happen. A
@@ -405,7 +421,7 @@ static void seek_boundary(ucontext_t *uc)
 	u64 pc = GREG(uc, REG_RIP), off = pc - CODE_RX_HVA;
 	const struct block *b = cache_block_at(pc);
 	const struct mark *m = b ? cache_mark(b, pc) : in_cache(pc) ? cache_stub_mark(pc) : NULL;
-	u8 flavour = off < cache->lookup_kernel ? FLAVOUR_USER : FLAVOUR_KHIGH;
+	u8 flavour = b ? b->flavour : stub_flavour(off);
 	bool landed = false;
 
 	if (fault_runs_native(uc)) {
@@ -413,7 +429,7 @@ static void seek_boundary(ucontext_t *uc)
 		land(uc, EXIT_ID_ASYNC);
 		return;
 	}
-	if (is_astray(uc, b, m)) {
+	if (is_astray(uc, m, flavour)) {
 		land_wild(v, uc);
 		return;
 	}
@@ -432,7 +448,7 @@ static void seek_boundary(ucontext_t *uc)
 	else if (b)
 		landed = land_from_block(v, uc, b, m);
 	else
-		landed = land_from_stub(v, uc, m, engine.flavour == FLAVOUR_KLOW ? FLAVOUR_KLOW : flavour);
+		landed = land_from_stub(v, uc, m, flavour);
 	if (landed)
 		land(uc, EXIT_ID_ASYNC);
 	else
@@ -498,7 +514,7 @@ static void retry_soft(struct vcpu *v, ucontext_t *uc, const struct block *b, co
 	else
 		soften(b, m, (m->flags & MARK_ELSE) ? SOFT_LOW : c);
 	store_state(v, uc, b, m);
-	if (m->flags & MARK_SHADOW)
+	if (in_shadow(v, m, v->rip))
 		v->intr_shadow = 1;
 	land(uc, EXIT_ID_RETRY);
 }

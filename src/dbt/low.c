@@ -22,23 +22,6 @@ static bool suits(const struct tr *t)
 	       !in->rsp_read && !in->rsp_written && in->op == OP_COPY;
 }
 
-static void emit_lea_operand(struct emit *e, const struct insn *in, unsigned to)
-{
-	u8 mod = in->modrm & 0xc0;
-
-	emit_u8(e, 0x48 | (to >= 8 ? 4 : 0) | (in->index >= 8 ? 2 : 0) | (in->base >= 8 ? 1 : 0));
-	emit_u8(e, 0x8d);
-	if (in->vex == 4 && mod == 0x40) { /* a compressed displacement: spell it out */
-		emit_u8(e, (in->modrm & 7) | 0x80 | (to & 7) << 3);
-		if ((in->modrm & 7) == 4)
-			emit_u8(e, in->bytes[in->off_modrm + 1]);
-		emit_u32(e, (u32)in->disp);
-		return;
-	}
-	emit_u8(e, (in->modrm & 0xc7) | (to & 7) << 3);
-	emit_bytes(e, in->bytes + in->off_modrm + 1, in->off_imm - in->off_modrm - 1);
-}
-
 static void spill(struct emit *e, unsigned reg)
 {
 	emit_spill(e, reg);

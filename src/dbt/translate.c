@@ -2,7 +2,7 @@
  *
  * user, kernel-low: memory operands are the guest's own (identity). kernel-high: operands
  * get a gs: prefix (GS.base = fold), guest gs: operands use FS.base, RSP is held folded.
- * soft: every memory operand is resolved by C. An instruction found guilty (its direct
+ * soft: every memory operand is resolved to a pointer first (quick.c, else C). An instruction found guilty (its direct
  * operand faulted in a way that no mapping can mend) is soft in every flavour.
  *
  * Inserted code changes no flags, so flags are never saved. Every host PC is covered by a
@@ -30,7 +30,7 @@ u32 new_exit(struct tr *t, enum exit_kind kind)
 	return id;
 }
 
-static u32 keep_insn(struct tr *t)
+u32 keep_insn(struct tr *t)
 {
 	cache->insn[cache->n_insns] = t->in;
 	return cache->n_insns++;
@@ -77,7 +77,7 @@ static bool may_chain(const struct tr *t, u64 target)
 {
 	if (ARENA->policy.no_chain || (t->b->mode & MODE_STEP))
 		return false;
-	if (t->b->flavour == FLAVOUR_KHIGH)
+	if (block_is_global(t->b))
 		return target >> 63;
 	/* Another page may be remapped at any time, that behind an instruction across the end too. */
 	return (target & PAGE_MASK) == (t->b->gva & PAGE_MASK) && t->b->page1 == ~0UL &&
@@ -96,13 +96,14 @@ static void emit_lookup(struct tr *t, i32 undo)
 	emit_mark(&t->e, MARK_TARGET);
 	emit_u8(&t->e, 0xbb); /* mov ebx, imm32 */
 	emit_u32(&t->e, id);
-	emit_jmp(&t->e, t->b->flavour == FLAVOUR_USER ? cache->lookup_user : cache->lookup_kernel);
+	emit_jmp(&t->e, t->b->flavour == FLAVOUR_USER ? cache->lookup_user :
+			(t->b->mode & MODE_CPL3) ? cache->lookup_soft_user : cache->lookup_kernel);
 	t->e.spilled = 0;
 }
 
 static bool has_lookup(const struct tr *t)
 {
-	return t->b->flavour != FLAVOUR_SOFT && !ARENA->policy.no_chain && !(t->b->mode & MODE_STEP);
+	return block_has_table(t->b->flavour, t->b->mode) && !ARENA->policy.no_chain;
 }
 
 /* The code at a branch's target side. patch_off is the rel32 that jumps here and that a
@@ -154,6 +155,17 @@ static void moffs_to_modrm(struct insn *in)
 	in->imm_len = 0;
 }
 
+/* RDI, the pointer, is all of the address. */
+static void emit_maskmov(struct emit *e, const struct insn *in)
+{
+	for (unsigned i = 0; i < in->off_prefix_end; i++) {
+		u8 p = in->bytes[i];
+		if (!is_segment_prefix(p) && p != 0x67)
+			emit_u8(e, p);
+	}
+	emit_bytes(e, in->bytes + in->off_prefix_end, in->len - in->off_prefix_end);
+}
+
 static void soft_body(struct tr *t, const struct insn *in, u8 reg, u8 reg2)
 {
 	struct emit *e = &t->e;
@@ -170,7 +182,7 @@ static void soft_body(struct tr *t, const struct insn *in, u8 reg, u8 reg2)
 		r.rsp_repl = reg2;
 	}
 	if (op.op == OP_MASKMOV)
-		emit_bytes(e, op.bytes, op.len);
+		emit_maskmov(e, &op);
 	else
 		emit_reencoded(e, &op, &r);
 	if (reg2 != 0xff) {
@@ -188,6 +200,8 @@ static void emit_close(struct tr *t)
 {
 	struct emit *e = &t->e;
 
+	if (t->b->flavour == FLAVOUR_SOFT || !ARENA->host.pkeys)
+		return;
 	for (unsigned r = RAX; r <= RDX; r++) {
 		emit_mark(e, MARK_DONE);
 		emit_spill(e, r);
@@ -221,8 +235,10 @@ static void soft(struct tr *t)
 	p->exit = id = new_exit(t, EXIT_SOFT);
 	cache->exit[id].insn = keep_insn(t);
 	cache->exit[id].scratch = p->reg;
-	emit_mark(e, MARK_BOUNDARY);
-	emit_exit(t, id);
+	if (!quick_operand(t, p->reg, id)) {
+		emit_mark(e, MARK_BOUNDARY);
+		emit_exit(t, id);
+	}
 	if (t->b->flavour != FLAVOUR_USER) {
 		cache->exit[id].resume_a = e->off;
 		e->spilled = 1u << p->reg;
@@ -233,8 +249,7 @@ static void soft(struct tr *t)
 		e->goff += t->in.len;
 		emit_mark(e, MARK_DONE);
 		emit_unspill(e, p->reg);
-		if (t->b->flavour != FLAVOUR_SOFT)
-			emit_close(t);
+		emit_close(t);
 		e->goff -= t->in.len;
 	} /* else: rare enough to end in C */
 	cache->exit[id].done = p->back = e->off;
@@ -261,7 +276,7 @@ static void finish_soft(struct tr *t, struct pending_soft *p)
 	e->spilled = 0;
 }
 
-static u64 rip_target(const struct tr *t)
+u64 rip_target(const struct tr *t)
 {
 	u64 a = t->next_rip + t->in.disp;
 
@@ -284,7 +299,7 @@ static void emit_moffs(struct tr *t, u8 seg)
 		emit_u8(e, seg);
 	for (unsigned i = 0; i < t->in.len; i++) {
 		u8 p = t->in.bytes[i];
-		if (i < t->in.off_prefix_end && seg && (p == 0x64 || p == 0x65 || (p & 0xe7) == 0x26))
+		if (i < t->in.off_prefix_end && seg && is_segment_prefix(p))
 			continue;
 		emit_u8(e, p);
 	}
@@ -576,6 +591,15 @@ static void translate_copy(struct tr *t)
 	}
 }
 
+/* MASKMOVQ, not MASKMOVDQU: no operand-size prefix, wherever it may stand. */
+static bool is_mmx(const struct insn *in)
+{
+	for (unsigned i = 0; i < in->off_prefix_end; i++)
+		if (in->bytes[i] == 0x66)
+			return false;
+	return !in->vex;
+}
+
 static void translate_implicit_mem(struct tr *t)
 {
 	struct insn *in = &t->in;
@@ -591,7 +615,7 @@ static void translate_implicit_mem(struct tr *t)
 		in->base = RDI;
 		in->index = REG_NONE;
 		in->scale = 1;
-		in->mem_size = (in->bytes[in->off_prefix_end] == 0x0f && in->bytes[0] != 0x66) ? 8 : 16;
+		in->mem_size = is_mmx(in) ? 8 : 16;
 		in->mem_access = ACC_READ | ACC_WRITE;
 		soft(t);
 		return;
@@ -616,6 +640,8 @@ static void translate_push_pop(struct tr *t)
 		translate_pop_rsp(t);
 		return;
 	}
+	if (stack_soft(t) && (in->op == OP_PUSH ? quick_push(t) : quick_pop(t)))
+		return;
 	if (stack_soft(t) || (khigh(t) && in->rsp_read) || (in->has_mem && khigh(t) && !khigh_direct(in))) {
 		callout(t, true);
 		return;
@@ -631,6 +657,8 @@ static void translate_leave(struct tr *t)
 {
 	struct emit *e = &t->e;
 
+	if (stack_soft(t) && quick_leave(t))
+		return;
 	if (stack_soft(t) || t->in.opsize != 8) {
 		callout(t, true);
 		return;
@@ -673,12 +701,13 @@ static void emit_push_return(struct tr *t)
 static void translate_call(struct tr *t)
 {
 	t->end = true;
-	if (stack_soft(t) || t->in.opsize != 8) {
+	if (!stack_soft(t) && t->in.opsize == 8) {
+		emit_mark(&t->e, MARK_BOUNDARY);
+		emit_push_return(t);
+	} else if (!stack_soft(t) || !quick_call(t)) {
 		callout(t, false);
 		return;
 	}
-	emit_mark(&t->e, MARK_BOUNDARY);
-	emit_push_return(t);
 	branch_to(t, t->in.imm, 0, MARK_BRANCH);
 }
 
@@ -691,7 +720,12 @@ static void leave_by_lookup(struct tr *t, i32 undo)
 static void translate_ret(struct tr *t)
 {
 	struct emit *e = &t->e;
+	i32 drop = 8 + (t->in.opcode == 0xc2 ? (u16)t->in.imm : 0);
 
+	if (has_lookup(t) && stack_soft(t) && quick_ret(t, drop)) {
+		leave_by_lookup(t, -drop);
+		return;
+	}
 	if (stack_soft(t) || !has_lookup(t) || t->in.opsize != 8) {
 		callout(t, false);
 		return;
@@ -705,14 +739,19 @@ static void translate_ret(struct tr *t)
 		EMIT(e, 0x48, 0x8d, 0xa4, 0x24); /* lea rsp, [rsp + disp32] */
 		emit_u32(e, (u16)t->in.imm);
 	}
-	leave_by_lookup(t, -8 - (t->in.opcode == 0xc2 ? (u16)t->in.imm : 0));
+	leave_by_lookup(t, -drop);
 }
 
 static void translate_indirect(struct tr *t)
 {
 	struct emit *e = &t->e;
 	struct insn *in = &t->in;
+	bool call = in->op == OP_CALL_IND;
 
+	if (has_lookup(t) && stack_soft(t) && (in->has_mem || in->rm != RSP) && quick_indirect(t, call)) {
+		leave_by_lookup(t, call ? 8 : 0);
+		return;
+	}
 	if (stack_soft(t) || !has_lookup(t) || in->opsize != 8 || (in->has_mem && khigh(t) && !khigh_direct(in)) ||
 	    (!in->has_mem && in->rm == RSP)) {
 		callout(t, false);
@@ -728,9 +767,9 @@ static void translate_indirect(struct tr *t)
 		emit_u8(e, 0x8b);
 		emit_u8(e, 0xc0 | (in->rm & 7));
 	}
-	if (in->op == OP_CALL_IND)
+	if (call)
 		emit_push_return(t);
-	leave_by_lookup(t, in->op == OP_CALL_IND ? 8 : 0);
+	leave_by_lookup(t, call ? 8 : 0);
 }
 
 static void translate_jcc(struct tr *t)
@@ -1022,13 +1061,14 @@ static bool emit_block(struct tr *t, u32 skip)
 	memset((u8 *)CODE_RW_HVA + cache->code_next, 0xcc, skip);
 	t->e = (struct emit){ .off = b->code_off, .b = b, .block = cache->n_blocks };
 	t->end = false;
-	t->n_pending = 0;
+	t->n_pending = t->n_miss = 0;
 	emit_gates_begin();
 	if (b->mode & MODE_STEP)
 		max = 1;
 	translate_insns(t, max && max < BLOCK_INSNS ? max : BLOCK_INSNS);
 	if (!b->guest_len)
 		return false;
+	quick_finish(t);
 	for (unsigned i = 0; i < t->n_pending; i++)
 		finish_soft(t, &t->pending[i]);
 	sb_assert(!t->e.overflow);
@@ -1076,7 +1116,7 @@ u32 translate_block(struct vcpu *v, u8 flavour, u8 mode, u64 gva, u64 gpa, u64 p
 	t.b = b;
 	t.v = v;
 	t.fold = ARENA->fold;
-	t.all_soft = ARENA->policy.all_soft || (ARENA->policy.user_soft && (mode & MODE_CPL3));
+	t.all_soft = ARENA->policy.all_soft || ((mode & MODE_CPL3) && user_is_soft());
 	if (!emit_safe_block(&t))
 		return 0;
 	cache->code_next = t.e.off;

@@ -12,6 +12,9 @@ struct pending_soft {
 	u8 reg, reg2;
 };
 
+/* A lookup in the quick TLB jumps away (rel32 at `at`), to leave by `exit`. */
+struct miss { u32 at, exit; u16 goff, spilled; };
+
 struct tr {
 	struct emit e;
 	struct block *b;
@@ -24,11 +27,15 @@ struct tr {
 	bool last;       /* the block ends behind this instruction in any case */
 	unsigned n_pending;
 	struct pending_soft pending[BLOCK_INSNS];
+	unsigned n_miss;
+	struct miss miss[2 * BLOCK_INSNS];
 };
 
 static inline bool khigh(const struct tr *t) { return t->b->flavour == FLAVOUR_KHIGH; }
 
 u32 new_exit(struct tr *t, enum exit_kind kind);
+u32 keep_insn(struct tr *t); /* for its exit record */
+u64 rip_target(const struct tr *t); /* what a RIP-relative operand addresses */
 /* Leaves through exit `id`. The caller has marked the first byte. */
 void emit_exit(struct tr *t, u32 id);
 void emit_exit_as(struct tr *t, u32 id, u8 flavour); /* in the state of that flavour's code */
@@ -40,6 +47,19 @@ void callout(struct tr *t, bool resume);
  * soft operand that stands in for it. Returns how many rel32 in `over` jump over that one;
  * 0: nothing emitted. */
 unsigned translate_low(struct tr *t, bool both, u32 over[2]);
+
+/* quick.c: soft operands by the quick TLB. False: nothing emitted, C must do it. */
+/* The operand's pointer in reg, which is spilled; else it leaves by `exit`. */
+bool quick_operand(struct tr *t, unsigned reg, u32 exit);
+/* All of the instruction. */
+bool quick_push(struct tr *t);
+bool quick_pop(struct tr *t);
+bool quick_leave(struct tr *t);
+/* All but the branch: quick_ret, quick_indirect have spilled RAX and put the target there. */
+bool quick_call(struct tr *t);
+bool quick_ret(struct tr *t, i32 drop);
+bool quick_indirect(struct tr *t, bool call);
+void quick_finish(struct tr *t); /* what misses do, at the block's end */
 
 /* system.c: privileged instructions in line. False: nothing emitted, call out. */
 bool translate_system(struct tr *t);

@@ -32,6 +32,12 @@ static bool is_plain(const struct insn *in)
 	return !in->vex && in->map == 0 && !is_x87(in) && !in->lock;
 }
 
+/* #AC comes before #PF for every instruction. */
+static bool checks_alignment(const struct vcpu *v)
+{
+	return v->cpl == 3 && (v->cr0 & CR0_AM) && (v->rflags & FL_AC);
+}
+
 /* A limit of the address space inside the operand comes before its pages. */
 static void check_canonical(struct vcpu *v, const struct insn *in, u64 ea, u32 len)
 {
@@ -121,7 +127,7 @@ bool trial_begin(struct vcpu *v, u32 exit, gla_t ea, i64 offset, u32 len, u64 *p
 	const struct insn *in = &cache->insn[cache->exit[exit].insn];
 
 	check_canonical(v, in, ea.v, len);
-	if (is_plain(in) || len > OPERAND_MAX)
+	if ((is_plain(in) && !checks_alignment(v)) || len > OPERAND_MAX)
 		return false;
 	*t = (struct trial){ .on = true, .in = in, .exit = exit, .ea = ea.v, .offset = offset, .len = len, .exc = v->exc };
 	engine.after = SOFT_AFTER_NONE;

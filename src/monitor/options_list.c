@@ -60,7 +60,7 @@ static const struct accel_switch accel_switches[] = {
 	SWITCH("soft", all_soft, false, "every memory operand through the software TLB"),
 	SWITCH("usersoft", user_soft, false, "the same for user code alone"),
 	SWITCH("chain", no_chain, true, "direct chaining and inline indirect lookup"),
-	SWITCH("pkeys", no_pkeys, true, "protection keys between guest user and guest kernel"),
+	SWITCH("pkeys", no_pkeys, true, "protection keys (off: as on a host without: user code's operands soft)"),
 	SWITCH("native", no_native, true, "user code runs as it is where it can (off: all is translated)"),
 	SWITCH("bind", no_bind, true, "all views on one CPU, moved when it is busy (off: the host's choice)"),
 	SWITCH("adaptive", no_adaptive, true, "instructions that write to traced pages turn soft"),

@@ -121,6 +121,7 @@ int sandbox_create(u64 ram_bytes, const struct policy *policy, char *err, size_t
 		{ "the bounce buffer", &s->hot_fd, HOT_BOUNCE_HVA, HOT_BOUNCE_SIZE, HOT_OFF_BOUNCE, rw },
 		{ "the lookup table", &s->hot_fd, HOT_TABLE_K_HVA, TABLE_SIZE, HOT_OFF_TABLE_K, rw },
 		{ "the lookup tables", &s->hot_fd, TABLES_U_HVA, VIEW_MAX * TABLE_SIZE, HOT_OFF_TABLES_U, rw },
+		{ "the quick TLB", &s->hot_fd, HOT_QUICK_HVA, HOT_QUICK_SIZE, HOT_OFF_QUICK, rw },
 		{ "patched code", &s->ram_fd, PATCH_HVA, PATCH_SIZE, s->ram_end, rw },
 		{ "guest memory", &s->ram_fd, PHYS_HVA, pm.low_end, 0, rw },
 		{ "guest memory", &s->ram_fd, PHYS_HVA + PHYS_4G,
@@ -136,11 +137,11 @@ int sandbox_create(u64 ram_bytes, const struct policy *policy, char *err, size_t
 	ARENA->machine.phys = pm;
 	ARENA->policy = s->policy = *policy;
 	ARENA->fold = FOLD_DEFAULT;
-	rc = probe_host(policy, err, errlen);
+	probe_host(policy);
 	ARENA->policy.uffd &= ARENA->host.uffd_wp;
 	s->host = ARENA->host;
 	s->uffd = ARENA->policy.uffd;
-	return rc;
+	return 0;
 }
 
 static void punch(int fd, u64 off, u64 end)

@@ -70,7 +70,7 @@ engine_enter_inside:
 	jmp enter_load
 
 enter_aborted:
-	movq $1, VCPU_EXIT_ID(%rdi)	/* EXIT_ID_ASYNC */
+	movq $9, VCPU_EXIT_ID(%rdi)	/* EXIT_ID_ABORTED */
 	jmp leave
 
 /* From the exit stubs in the code cache: all general registers are stored, PKRU is open. */

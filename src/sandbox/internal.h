@@ -2,6 +2,7 @@
 #pragma once
 #include <sys/types.h>
 #include "shadowbox/sandbox.h"
+#include "shadowbox/shadow.h"
 #include "trap.h"
 
 /* What the monitor holds; the zygote starts with a copy. */
@@ -30,7 +31,9 @@ extern struct sandbox sandbox;
 #define HOT_BOUNCE_SIZE 0x2000UL
 #define HOT_OFF_TABLE_K 0x100000UL
 #define HOT_OFF_TABLES_U 0x200000UL
-#define HOT_OFF_TRAPS (HOT_OFF_TABLES_U + VIEW_MAX * TABLE_SIZE)
+#define HOT_OFF_QUICK (HOT_OFF_TABLES_U + VIEW_MAX * TABLE_SIZE)
+#define HOT_QUICK_SIZE (QUICK_ENTRIES * sizeof(struct quick_entry))
+#define HOT_OFF_TRAPS (HOT_OFF_QUICK + HOT_QUICK_SIZE)
 #define HOT_SIZE (HOT_OFF_TRAPS + VIEW_MAX * (u64)TRAP_STACK_SIZE)
 /* The tracer's mapping of all views' signal stacks. */
 #define TRAPS_HVA (TABLES_U_HVA + 0x10000000UL)
@@ -53,7 +56,7 @@ extern const struct namespace_row namespace_table[5];
 NORETURN void zygote_main(int sock);
 
 /* probe.c */
-int probe_host(const struct policy *policy, char *err, size_t errlen) MUST_CHECK;
+void probe_host(const struct policy *policy);
 /* Where signal frames lie: depends on whether the host can write to a denied stack. */
 void probe_sigstack_key(struct host_caps *h);
 /* affinity.c */

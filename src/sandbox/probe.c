@@ -77,8 +77,11 @@ static int alloc_keys(struct host_caps *h)
 
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
 		long key = sys_pkey_alloc(0, 0);
-		if (key < 0)
+		if (key < 0) {
+			while (i--)
+				*keys[i] = 0;
 			return (int)key;
+		}
 		*keys[i] = (u8)key;
 	}
 	return 0;
@@ -112,6 +115,13 @@ static u64 read_xcr0(void)
 		return 3;
 	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
 	return ((u64)hi << 32 | lo) & XCR0_KNOWN;
+}
+
+static bool has_bmi2(void)
+{
+	u32 a, b, c, d;
+
+	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & BIT(8));
 }
 
 static bool tsc_is_invariant(void)
@@ -160,23 +170,45 @@ static void log_host(const struct host_caps *h, const struct policy *policy)
 
 	if (uname(&u) == 0)
 		log_msg(LOG_CONFIG, "config: host kernel %s\n", u.release);
-	log_msg(LOG_CONFIG, "config: protection keys: %s (zone %u, kernel-low %u, kernel-high %u, "
-		"vCPU %u, slots %u and %u, tables %u and %u)\n", h->pkeys ? "yes" : "no", h->key_zone,
-		h->key_kl, h->key_kh, h->key_p, h->key_s, h->key_ks, h->key_t, h->key_kt);
-	log_msg(LOG_CONFIG, "config: signal frames on a stack with a denied key: %s\n",
-		h->denied_sigstack ? "yes" : h->traps == TRAPS_PTRACE ? "no" : "no, the stack has the key of user slots");
 	log_msg(LOG_CONFIG, "config: trap transport: %s\n", traps_text(h, policy));
 	log_msg(LOG_CONFIG, "config: signal stack: %u KiB (a frame needs %lu bytes)\n",
 		h->sigstack_size >> 10, getauxval(AT_MINSIGSTKSZ));
 	log_msg(LOG_CONFIG, "config: FSGSBASE: %s\n", h->fsgsbase ? "yes" : "no, by arch_prctl");
 	log_msg(LOG_CONFIG, "config: XCR0 %#lx, AVX-512: %s\n", h->xcr0, h->avx512 ? "yes" : "no");
+	log_msg(LOG_CONFIG, "config: soft operands: %s\n", h->bmi2 ? "looked up in line" : "by C code (no BMI2)");
 	log_msg(LOG_CONFIG, "config: user code: %s\n", h->native ? "runs as it is where it can" : "translated");
 	log_msg(LOG_CONFIG, "config: invariant TSC: %s\n",
 		h->tsc_invariant ? "yes" : "no, guest time may drift");
 	log_msg(LOG_CONFIG, "config: mappings a view may have: %u\n", h->max_map_count);
 }
 
-int probe_host(const struct policy *policy, char *err, size_t errlen)
+/* Without keys nothing but the translator keeps user code from kernel memory and from
+ * shadowbox's (dbt/engine.c). */
+static void probe_keys(struct host_caps *h, const struct policy *policy)
+{
+	int rc = policy->no_pkeys ? 0 : alloc_keys(h);
+
+	h->pkeys = !policy->no_pkeys && rc == 0;
+	if (!h->pkeys) {
+		h->traps = policy->traps == TRAPS_PTRACE ? TRAPS_PTRACE : TRAPS_SIGNAL;
+		log_msg(LOG_CONFIG, "config: protection keys: none (%s%s): operands of user code and of kernel code in the low "
+			"half are soft, the guest's kernel is not kept from shadowbox's memory in its views\n",
+			policy->no_pkeys ? "switched off" : "neither pku nor ospke in /proc/cpuinfo, or all taken: ",
+			policy->no_pkeys ? "" : strerror(-rc));
+		return;
+	}
+	log_msg(LOG_CONFIG, "config: protection keys: zone %u, kernel-low %u, kernel-high %u, vCPU %u, slots %u and %u, "
+		"tables %u and %u\n", h->key_zone, h->key_kl, h->key_kh, h->key_p, h->key_s, h->key_ks, h->key_t, h->key_kt);
+	h->pkru_offset = read_pkru_offset();
+	choose_traps(h, policy);
+	log_msg(LOG_CONFIG, "config: signal frames on a stack with a denied key: %s\n",
+		h->denied_sigstack ? "yes" : h->traps == TRAPS_PTRACE ? "no" : "no, the stack has the key of user slots");
+	/* Signal frames that user code could write would be a way to other rights. */
+	h->native = !policy->no_native && !policy->all_soft && !policy->user_soft && h->fsgsbase && h->key_sigstack == h->key_zone &&
+		    probe_dispatch();
+}
+
+void probe_host(const struct policy *policy)
 {
 	struct host_caps *h = &ARENA->host;
 	int rc;
@@ -184,27 +216,14 @@ int probe_host(const struct policy *policy, char *err, size_t errlen)
 	h->fsgsbase = (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT) && !policy->no_fsgsbase;
 	h->xcr0 = read_xcr0();
 	h->avx512 = (h->xcr0 & XCR0_AVX512) == XCR0_AVX512;
+	h->bmi2 = has_bmi2();
 	h->tsc_invariant = tsc_is_invariant();
 	h->max_map_count = read_max_map_count();
 	h->sigstack_size = (u32)((getauxval(AT_MINSIGSTKSZ) + 65536 + PAGE_SIZE - 1) & PAGE_MASK);
-	rc = policy->no_pkeys ? -ENOSYS : alloc_keys(h);
-	if (rc < 0) {
-		log_msg(LOG_CONFIG, "config: protection keys: no (error %d)\n", -rc);
-		snprintf(err, errlen, "%s; this version cannot run without them",
-			 policy->no_pkeys ? "memory protection keys are switched off" :
-			 "this host offers no memory protection keys (pku, ospke in /proc/cpuinfo)");
-		return -EOPNOTSUPP;
-	}
-	h->pkeys = true;
-	h->pkru_offset = read_pkru_offset();
-	choose_traps(h, policy);
-	/* Signal frames that user code could write would be a way to other rights. */
-	h->native = !policy->no_native && !policy->all_soft && !policy->user_soft && h->fsgsbase && h->key_sigstack == h->key_zone &&
-		    probe_dispatch();
+	probe_keys(h, policy);
 	rc = uffd_probe();
 	h->uffd_wp = rc == 0;
 	log_host(h, policy);
 	log_msg(LOG_CONFIG, "config: userfaultfd write protection: %s%s; traces of large mappings by %s\n",
 		rc ? "no, " : "yes", rc ? strerror(-rc) : "", h->uffd_wp && policy->uffd ? "it" : "mprotect");
-	return 0;
 }

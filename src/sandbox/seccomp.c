@@ -42,27 +42,29 @@ struct rule {
 	u32 nr;
 	const char *why;
 	struct check check[4];
-	const bool *unless; /* the host can do without */
+	const bool *unless, *only_if; /* the host can do without, the host can */
 };
-#define ALWAYS NULL
+#define ALWAYS NULL, NULL
+#define UNLESS(cap) &sandbox.host.cap, NULL
+#define IF(cap) NULL, &sandbox.host.cap
 
 #define DATA (PROT_READ | PROT_WRITE)
 static const struct rule rules[] = {
 	{ SYS_mmap, "fill: guest RAM at a guest address",
 	  { OUTSIDE(0), WITHIN(2, DATA), IS_BUT_FOR(3, MAP_POPULATE, MAP_SHARED | MAP_FIXED), IS(4, VIEW_RAM_FD) }, ALWAYS },
 	{ SYS_mmap, "guest code that runs as it is",
-	  { OUTSIDE(0), IS(2, PROT_READ | PROT_EXEC), IS_BUT_FOR(3, MAP_POPULATE, MAP_SHARED | MAP_FIXED), IS(4, VIEW_RAM_FD) }, ALWAYS },
+	  { OUTSIDE(0), IS(2, PROT_READ | PROT_EXEC), IS_BUT_FOR(3, MAP_POPULATE, MAP_SHARED | MAP_FIXED), IS(4, VIEW_RAM_FD) }, IF(native) },
 	{ SYS_rt_sigreturn, "way out of the fault handler", {}, ALWAYS },
 	{ SYS_munmap, "invalidation", { OUTSIDE(0) }, ALWAYS },
 	{ SYS_mprotect, "trace: take or give write access", { OUTSIDE(0), WITHIN(2, DATA) }, ALWAYS },
-	{ SYS_pkey_mprotect, "fill: a low page of the guest kernel", { OUTSIDE(0), WITHIN(2, DATA), KEY(3, key_kl) }, ALWAYS },
-	{ SYS_pkey_mprotect, "fill: a page of the high half", { OUTSIDE(0), WITHIN(2, DATA), KEY(3, key_kh) }, ALWAYS },
-	{ SYS_pkey_mprotect, "a patched copy of guest code", { OUTSIDE(0), IS(2, PROT_READ | PROT_EXEC), KEY(3, key_zone) }, ALWAYS },
+	{ SYS_pkey_mprotect, "fill: a low page of the guest kernel", { OUTSIDE(0), WITHIN(2, DATA), KEY(3, key_kl) }, IF(pkeys) },
+	{ SYS_pkey_mprotect, "fill: a page of the high half", { OUTSIDE(0), WITHIN(2, DATA), KEY(3, key_kh) }, IF(pkeys) },
+	{ SYS_pkey_mprotect, "a patched copy of guest code", { OUTSIDE(0), IS(2, PROT_READ | PROT_EXEC), KEY(3, key_zone) }, IF(pkeys) },
 	{ SYS_futex, "hand-off and HLT: wait or wake", { WITHIN(1, 1) }, ALWAYS },
 	{ SYS_timer_settime, "guest timers", { IS(1, 0) }, ALWAYS },
 	{ SYS_write, "wake the monitor", { IS(0, VIEW_NOTIFY_FD), IS(2, 8) }, ALWAYS },
-	{ SYS_arch_prctl, "FS.base where FSGSBASE is missing", { IS(0, 0x1002) }, &sandbox.host.fsgsbase },
-	{ SYS_arch_prctl, "GS.base where FSGSBASE is missing", { IS(0, 0x1001) }, &sandbox.host.fsgsbase },
+	{ SYS_arch_prctl, "FS.base where FSGSBASE is missing", { IS(0, 0x1002) }, UNLESS(fsgsbase) },
+	{ SYS_arch_prctl, "GS.base where FSGSBASE is missing", { IS(0, 0x1001) }, UNLESS(fsgsbase) },
 	{ SYS_madvise, "fill: pages to read", { OUTSIDE(0), IS(2, MADV_POPULATE_READ) }, ALWAYS },
 	{ SYS_madvise, "fill: pages to write", { OUTSIDE(0), IS(2, MADV_POPULATE_WRITE) }, ALWAYS },
 	{ SYS_clock_nanosleep, "wait for room in the log ring", { IS(0, 1), IS(1, 0) }, ALWAYS },
@@ -222,7 +224,7 @@ static void emit_trapped(struct program *p, const struct table *t)
 static void emit_rules(struct program *p, const struct rule *r, size_t n)
 {
 	for (; n--; r++)
-		if (!r->unless || !*r->unless)
+		if (!(r->unless && *r->unless) && !(r->only_if && !*r->only_if))
 			emit_rule(p, r);
 }
 

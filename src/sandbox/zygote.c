@@ -197,7 +197,7 @@ static int zone_key(u64 a)
 {
 	const struct host_caps *h = &sandbox.host;
 
-	if (a >= PHYS_HVA || a == HOT_VCPU_HVA || a == HOT_BOUNCE_HVA)
+	if (a >= PHYS_HVA || a == HOT_VCPU_HVA || a == HOT_BOUNCE_HVA || a == HOT_QUICK_HVA)
 		return h->key_p;
 	if (a == HOT_SLOTS_U_HVA)
 		return h->key_s;
@@ -214,6 +214,12 @@ static int zone_key(u64 a)
 	return h->key_zone;
 }
 
+/* Without keys there is nothing to do: host kernels without them refuse key 0, too. */
+static long set_key(u64 start, u64 len, int prot, int key)
+{
+	return sandbox.host.pkeys ? sys_pkey_mprotect(start, len, prot, key) : 0;
+}
+
 static int key_zone(void)
 {
 	const char *p = maps_text;
@@ -222,7 +228,7 @@ static int key_zone(void)
 
 	while (rc == 0 && next_mapping(&p, &m))
 		if (in_zone(m.start))
-			rc = (int)sys_pkey_mprotect(m.start, m.end - m.start, m.prot, zone_key(m.start));
+			rc = (int)set_key(m.start, m.end - m.start, m.prot, zone_key(m.start));
 	return rc;
 }
 
@@ -231,7 +237,7 @@ static long map_private(u64 hva, u64 len)
 	const int rw = PROT_READ | PROT_WRITE;
 	long at = sys_mmap(hva, len, rw, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 
-	return at < 0 ? at : sys_pkey_mprotect(hva, len, rw, zone_key(hva));
+	return at < 0 ? at : set_key(hva, len, rw, zone_key(hva));
 }
 
 /* --- code that could give rights ---------------------------------------------------- */
@@ -351,7 +357,7 @@ static long map_user_table(unsigned slot)
 	long at = sys_mmap(HOT_TABLE_U_HVA, TABLE_SIZE, rw, MAP_SHARED | MAP_FIXED, ZYGOTE_HOT_FD,
 			   HOT_OFF_TABLES_U + slot * TABLE_SIZE);
 
-	return at < 0 ? at : sys_pkey_mprotect(HOT_TABLE_U_HVA, TABLE_SIZE, rw, sandbox.host.key_t);
+	return at < 0 ? at : set_key(HOT_TABLE_U_HVA, TABLE_SIZE, rw, sandbox.host.key_t);
 }
 
 /* On the view's own stack. The order matters: handlers before signals, descriptors and

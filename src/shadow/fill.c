@@ -132,7 +132,7 @@ enum fill_result shadow_fill(struct vcpu *v, u64 hva, bool write, enum flavour f
 	if (!write && map_is_copy(t.a, w.gpa.v))
 		return FILL_SOFT;
 	if (!t.mappable || !physmem_is_ram(&ARENA->machine.phys, w.gpa) || (write && !p.rw) ||
-	    (gla_is_high(t.a) && w.user && (v->cr4 & CR4_SMAP)) || !view_can_hold(v, t.a, f))
+	    (gla_is_high(t.a) && w.user && (v->cr4 & CR4_SMAP)) || !view_can_hold(v, t.a))
 		return FILL_SOFT;
 	uses_add_path(v, t.a, &w);
 	if (write && page_flags_of(w.gpa.v) && !release_code(v, w.gpa.v)) {
@@ -181,7 +181,7 @@ bool shadow_map_exec(struct vcpu *v, u64 a)
 	gpa_t from;
 	u64 pa;
 
-	if (gla_is_high(a) || a < HVA_MIN || a >= HVA_MAX || hva_in_zone(a) || !view_can_hold(v, a, FLAVOUR_USER) ||
+	if (gla_is_high(a) || a < HVA_MIN || a >= HVA_MAX || hva_in_zone(a) || !view_can_hold(v, a) ||
 	    walk_path(v, gla(a), ACC_EXEC, true, &w, &p) || w.page_size != PAGE_SIZE)
 		return false;
 	pa = w.gpa.v & PAGE_MASK;
@@ -239,8 +239,8 @@ void fill_ahead(struct vcpu *v, u64 a)
 	struct walk w;
 	struct path p;
 
-	if (ARENA->policy.no_prefill || gla_is_high(a) || a < HVA_MIN || a >= HVA_MAX || hva_in_zone(a) || v->cpl == 3 ||
-	    !view_can_hold(v, a, FLAVOUR_USER))
+	if (ARENA->policy.no_prefill || user_is_soft() || gla_is_high(a) || a < HVA_MIN || a >= HVA_MAX || hva_in_zone(a) || v->cpl == 3 ||
+	    !view_can_hold(v, a))
 		return;
 	if (walk_path(v, gla(a), ACC_READ, true, &w, &p) == 0 &&
 	    physmem_is_ram(&ARENA->machine.phys, w.gpa)) {

@@ -162,10 +162,9 @@ bool view_sync_high_due(void);
 /* Everything derived from any table is void. */
 void view_reset_all(struct vcpu *v);
 void view_root_gone(struct vcpu *v, unsigned slot);
-u64 view_tag(u64 root, enum flavour f);
 /* May the running view hold a mapping of a, as the current root has it? Drops what
  * contradicts it in the high half. */
-bool view_can_hold(struct vcpu *v, u64 a, enum flavour f);
+bool view_can_hold(struct vcpu *v, u64 a);
 /* The slot that low-half tables of the current root belong to here, or -1. */
 int view_owner_low(const struct vcpu *v);
 void view_check_high(struct vcpu *v);
@@ -185,6 +184,20 @@ void fill_ahead(struct vcpu *v, u64 a);
 /* --- soft.c --------------------------------------------------------------------- */
 void soft_tlb_flush(bool global);
 void soft_tlb_drop(u64 a);
+
+/* --- quick.c ------------------------------------------------------------------------ */
+#define QUICK_USED_MAX 4096u
+
+struct quick {
+	u32 used;
+	u32 list[QUICK_USED_MAX]; /* entries that are not empty: index * 2 + user */
+	u64 written[64];          /* pages that may be written by way of them, hashed */
+};
+void quick_init(void);
+void quick_fill(u64 a, u64 pa, bool write, bool user);
+void quick_flush(void);
+void quick_drop(u64 a);
+void quick_traced(u32 pfn); /* writes to the page must be seen from now on */
 
 /* --- the pool ------------------------------------------------------------------- */
 #define SOFT_TLB_SIZE 1024u
@@ -225,6 +238,7 @@ struct shadow_pool {
 		int owner;
 	} use_last;
 	struct soft_tlb tlb;
+	struct quick quick;
 	struct high_id high[VIEW_MAX + 1]; /* [OWNER_HIGH]: of the kernel lookup table */
 	struct gla_range high_log[HIGH_LOG_SIZE]; /* invalidations in the high half */
 	u64 high_pos, high_seen[VIEW_MAX + 1];

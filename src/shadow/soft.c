@@ -15,6 +15,7 @@ void soft_tlb_flush(bool global)
 {
 	struct soft_tlb *t = &shadow_pool->tlb;
 
+	quick_flush();
 	t->clock++;
 	t->flushed_any = t->clock;
 	if (global) {
@@ -39,6 +40,7 @@ void soft_tlb_drop(u64 a)
 		soft_tlb_flush(true);
 		return;
 	}
+	quick_drop(a);
 	for (int user = 0; user < 2; user++)
 		entry_of(page, user)->stamp = 0;
 }
@@ -101,6 +103,15 @@ static int translate(struct vcpu *v, u64 a, u32 acc, struct soft_entry **out)
 	return entry_fill(v, e, a, acc, user);
 }
 
+/* What depends on RFLAGS.AC stays out, and writes that must be seen. */
+static void fill_quick(const struct vcpu *v, const struct soft_entry *e, u64 a, u32 acc)
+{
+	bool user = v->cpl == 3 && !(acc & ACC_IMPLICIT_SUPERVISOR);
+
+	if (!(acc & ACC_EXEC) && !(!user && e->user_page && (v->cr4 & CR4_SMAP)))
+		quick_fill(a, e->pa, acc & ACC_WRITE, user);
+}
+
 int soft_resolve(struct vcpu *v, gla_t a, u32 len, u32 acc, struct soft_ref *out)
 {
 	struct soft_entry *e;
@@ -121,6 +132,8 @@ int soft_resolve(struct vcpu *v, gla_t a, u32 len, u32 acc, struct soft_ref *out
 		out->kind = SOFT_TRACED;
 	else
 		out->kind = SOFT_RAM;
+	if (out->kind == SOFT_RAM)
+		fill_quick(v, e, a.v, acc);
 	return 0;
 }
 

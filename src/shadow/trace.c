@@ -37,6 +37,7 @@ void trace_set(struct vcpu *v, u64 pa, u8 flag)
 	log_msg(LOG_MMU, "mmu: trace %s %#lx\n", flag == PAGE_PT ? "table" : "code", pa & PAGE_MASK);
 	if (old)
 		return;
+	quick_traced(pfn);
 	s->region_traced[pfn >> 9]++;
 	s->trace_log[s->trace_pos++ % TRACE_LOG_SIZE] = pfn;
 	if (view_self) {
@@ -182,6 +183,7 @@ size_t shadow_init(void *base, size_t size)
 		      (u64)size);
 	shadow_pool = s;
 	s->tlb.clock = 1;
+	quick_init();
 	soft_tlb_flush(true);
 	uses_init(use, n_use, hash, n_hash);
 	for (unsigned i = 0; i < VIEW_MAX; i++) {

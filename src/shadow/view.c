@@ -11,20 +11,12 @@
  * high ranges and in the log of traced pages. All are applied by the view itself, when
  * it is entered and, while it runs, at guest TLB flushes (traces: at once).
  *
- * Without protection keys user, kernel-low and kernel-high code need a view each; the
- * low bits of view_slot.cr3 then say which. */
+ * Without protection keys nothing low is mapped: code of the high half, which alone has
+ * direct operands then, must not see it. */
 #include "internal.h"
 #include "shadowbox/sandbox.h"
 
-#define TAG_ROOT(tag) ((tag) & PAGE_MASK)
-#define TAG_FREE (~0UL)
-
-u64 view_tag(u64 root, enum flavour f)
-{
-	if (ARENA->host.pkeys || f == FLAVOUR_SOFT)
-		return root;
-	return root | f;
-}
+#define ROOT_FREE (~0UL)
 
 int view_owner_low(const struct vcpu *v)
 {
@@ -33,9 +25,7 @@ int view_owner_low(const struct vcpu *v)
 	if (!view_self)
 		return -1;
 	vs = &ARENA->view[view_self->slot];
-	if (vs->cr3 == TAG_FREE || TAG_ROOT(vs->cr3) != cpu_root(v))
-		return -1;
-	return view_self->slot;
+	return vs->cr3 == cpu_root(v) ? (int)view_self->slot : -1;
 }
 
 /* --- what the high half came from ------------------------------------------------ */
@@ -101,12 +91,12 @@ void view_check_high(struct vcpu *v)
 		high_sync(v, view_self->slot);
 }
 
-bool view_can_hold(struct vcpu *v, u64 a, enum flavour f)
+bool view_can_hold(struct vcpu *v, u64 a)
 {
 	if (!view_self)
 		return false;
 	if (!gla_is_high(a))
-		return ARENA->view[view_self->slot].cr3 == view_tag(cpu_root(v), f);
+		return ARENA->host.pkeys && view_owner_low(v) >= 0;
 	view_high_used(v, view_self->slot, a);
 	return true;
 }
@@ -344,7 +334,7 @@ static void slot_release(struct view_slot *vs)
 	vs->queue_len = 0;
 	vs->flush |= VIEW_FLUSH_LOW;
 	vs->in_use = 0;
-	vs->cr3 = TAG_FREE;
+	vs->cr3 = ROOT_FREE;
 }
 
 /* The root's page is written like data. The current root stays one. */
@@ -353,7 +343,7 @@ void view_root_gone(struct vcpu *v, unsigned slot)
 	struct view_slot *vs = &ARENA->view[slot];
 
 	uses_drop_owner(slot);
-	if (vs->cr3 != TAG_FREE && TAG_ROOT(vs->cr3) == cpu_root(v)) {
+	if (vs->cr3 == cpu_root(v)) {
 		vs->flush |= VIEW_FLUSH_LOW;
 		return;
 	}
@@ -399,7 +389,7 @@ static unsigned slot_choose(unsigned running)
 	return best;
 }
 
-static unsigned slot_claim(struct vcpu *v, unsigned running, u64 tag)
+static unsigned slot_claim(struct vcpu *v, unsigned running, u64 root)
 {
 	unsigned slot = slot_choose(running);
 	struct view_slot *vs = &ARENA->view[slot];
@@ -409,11 +399,9 @@ static unsigned slot_claim(struct vcpu *v, unsigned running, u64 tag)
 		uses_drop_owner(slot);
 		slot_release(vs);
 	}
-	log_msg(LOG_MMU, "mmu: view %u: root %#lx\n", slot, tag);
-	if (!ARENA->host.pkeys)
-		vs->flush |= VIEW_FLUSH_HIGH; /* may be left from the other privilege */
+	log_msg(LOG_MMU, "mmu: view %u: root %#lx\n", slot, root);
 	vs->in_use = 1;
-	vs->cr3 = tag;
+	vs->cr3 = root;
 	want_more();
 	if (view_self && view_self->slot == slot)
 		view_sync(v);
@@ -425,17 +413,14 @@ static unsigned slot_claim(struct vcpu *v, unsigned running, u64 tag)
 unsigned shadow_view_wanted(struct vcpu *v, enum flavour f)
 {
 	unsigned running = ARENA->running_view;
-	u64 tag = view_tag(cpu_root(v), f), mine = ARENA->view[running].cr3;
+	u64 root = cpu_root(v), mine = ARENA->view[running].cr3;
 
-	if (mine == tag)
-		return running;
-	if (f == FLAVOUR_KHIGH && mine != TAG_FREE &&
-	    (ARENA->host.pkeys || (mine & ~PAGE_MASK) == FLAVOUR_KHIGH))
+	if (mine == root || (f == FLAVOUR_KHIGH && mine != ROOT_FREE))
 		return running;
 	for (unsigned i = 0; i < VIEW_MAX; i++)
-		if (ARENA->view[i].cr3 == tag && ARENA->view[i].state == VIEW_READY)
+		if (ARENA->view[i].cr3 == root && ARENA->view[i].state == VIEW_READY)
 			return i;
-	return slot_claim(v, running, tag);
+	return slot_claim(v, running, root);
 }
 
 bool shadow_zone_is_free(const struct vcpu *v)
@@ -453,7 +438,7 @@ void shadow_exec_revoke_all(void)
 
 bool shadow_view_is_home(const struct vcpu *v)
 {
-	return view_self && ARENA->view[view_self->slot].cr3 == cpu_root(v) && ARENA->host.pkeys;
+	return view_self && ARENA->view[view_self->slot].cr3 == cpu_root(v);
 }
 
 /* --- entering ---------------------------------------------------------------------- */

@@ -2,5 +2,5 @@
 # timeout: 3600
 # Every test kernel with: -accel dbt,soft=on
 . tests/cases/lib
-KARGS='steps=20000 stride=97' KARGS_LONG='steps=300000 stride=7'
+KARGS='stride=41' KARGS_LONG='steps=1000000 stride=3'
 all_guest_kernels -accel dbt,soft=on

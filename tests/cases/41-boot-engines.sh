@@ -7,8 +7,7 @@ image "$TMPDIR/initrd.gz" 'for i in 1 2 3 4 5 6 7 8 9 10; do /forkstorm 5; done 
 INITRD=$TMPDIR/initrd.gz
 KERNEL=$(kernel cloud) || exit 77
 guards() { grep -q "^guards:$1\$" "$TMPDIR/log" || fail "$(grep ^guards "$TMPDIR/log"), not$1"; }
-slow=; [ "$LONG" = 0 ] || slow=soft=on
-for o in $slow chain=off views=one fsgsbase=off block=1 trace=mprotect adaptive=off prefill=off views=2,maps=200; do
+for o in soft=on usersoft=on chain=off views=one fsgsbase=off block=1 trace=mprotect adaptive=off prefill=off views=2,maps=200; do
 	start=$(date +%s)
 	boot 240 "$TMPDIR/log" -accel "dbt,$o"
 	passed "$TMPDIR/log" boot compute forkstorm

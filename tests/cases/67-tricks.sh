@@ -1,5 +1,5 @@
 #!/bin/sh
-# timeout: 200
+# timeout: 300
 # Classical tricks of user code: what each raises, with error code and address, is what the real
 # processor raises, natively and translated. Only where shadowbox has code that can be
 # executed (docs/architecture.md) may a jump do something else. ACCEL: engine settings.
@@ -32,4 +32,6 @@ accel=${ACCEL:-dbt}
 same none -accel "$accel"
 # Translated code traps behind a whole REP, and behind MOV SS.
 same 'tf-(movsb|ss) 0' -accel "$accel,native=off"
+# All operands by way of C or of a lookup: no instruction of the guest's has direct ones.
+[ -n "${ACCEL-}" ] || same 'tf-(movsb|ss) 0' -accel dbt,pkeys=off
 exit 0

@@ -33,13 +33,13 @@ static char zone_at_start[65536];
 /* --- views that serve -------------------------------------------------------------------------- */
 static void machine_create(void)
 {
-	const struct policy policy = { .block_max = 64 };
+	const struct policy policy = { .block_max = 64, .no_pkeys = drill_without_keys() };
 	char err[256] = "";
 	size_t shadow;
 
 	if (sandbox_create(64 << 20, &policy, err, sizeof(err)) < 0) {
 		fprintf(stderr, "%s\n", err);
-		exit(strstr(err, "protection keys") ? 77 : 1);
+		exit(1);
 	}
 	clock_init(&ARENA->machine.clock, cpu_tsc_khz(), 0);
 	ARENA->machine.event_pending = &VCPU->event_pending;

@@ -95,3 +95,4 @@ extern const u32 model_count;
 void row(bool ok, const char *attack, const char *expected, const char *got);
 u64 drill_runs(u64 usual, u64 with_long);
 u64 drill_seed(void);
+bool drill_without_keys(void); /* SBX_NOKEYS=1: the table of system calls of such a host */

@@ -38,6 +38,13 @@ u64 drill_seed(void)
 	return s && *s ? strtoul(s, NULL, 0) : 1;
 }
 
+bool drill_without_keys(void)
+{
+	const char *s = getenv("SBX_NOKEYS");
+
+	return s && *s && *s != '0';
+}
+
 static void try_once(const struct attack *a, u64 seed, bool by_key)
 {
 	struct outcome o = { 0 };

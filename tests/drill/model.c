@@ -16,13 +16,15 @@ static bool data_only(u64 prot) { return !(prot & ~(u64)(PROT_READ | PROT_WRITE)
 
 static bool fill(const u64 *a)
 {
-	return outside_zone(a[0], a[1]) && (data_only(a[2]) || a[2] == (PROT_READ | PROT_EXEC)) && a[4] == VIEW_RAM_FD &&
+	return outside_zone(a[0], a[1]) && (data_only(a[2]) || (sandbox.host.native && a[2] == (PROT_READ | PROT_EXEC))) && a[4] == VIEW_RAM_FD &&
 	       (a[3] & ~(u64)MAP_POPULATE) == (MAP_SHARED | MAP_FIXED);
 }
 static bool range(const u64 *a) { return outside_zone(a[0], a[1]); }
 static bool protect(const u64 *a) { return range(a) && data_only(a[2]); }
 static bool protect_key(const u64 *a)
 {
+	if (!sandbox.host.pkeys)
+		return false;
 	if (a[2] == (PROT_READ | PROT_EXEC)) /* a patched copy of code */
 		return range(a) && a[3] == sandbox.host.key_zone;
 	return protect(a) && (a[3] == sandbox.host.key_kl || a[3] == sandbox.host.key_kh);

@@ -617,6 +617,24 @@ static void test_flags(void **state)
 	}
 }
 
+/* UD0 and UD1 have operands: those on the next page are fetched before there is an exception. */
+static void test_ud_with_operand(void **state)
+{
+	static const struct { u8 bytes[3], len; } ud[] = {
+		{ { 0x0f, 0x0b }, 2 }, { { 0x0f, 0xb9, 0xc0 }, 3 }, { { 0x0f, 0xff, 0xc0 }, 3 }, { { 0x0f, 0xb9, 0x05 }, 7 },
+	};
+	struct insn in;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(ud); i++) {
+		u8 b[16] = { ud[i].bytes[0], ud[i].bytes[1], ud[i].bytes[2] };
+		for (unsigned n = 1; n < ud[i].len; n++)
+			assert_int_equal(decode_insn(&in, b, n, CODE_PAGE, 64), 0);
+		assert_true(decode_insn(&in, b, ud[i].len, CODE_PAGE, 64) > 0);
+		assert_int_equal(in.op, OP_UD);
+	}
+}
+
 #define TEST(name) static void test_##name(void **state) { (void)state; in_child(name); }
 TEST(legacy_map0)
 TEST(legacy_map1)
@@ -642,6 +660,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_vex_maps), cmocka_unit_test(test_evex_maps),
 		cmocka_unit_test(test_addressing), cmocka_unit_test(test_prefix_orders),
 		cmocka_unit_test(test_anything), cmocka_unit_test(test_flags),
+		cmocka_unit_test(test_ud_with_operand),
 	};
 
 	if (argc > 1)

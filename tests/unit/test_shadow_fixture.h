@@ -150,6 +150,7 @@ static void process_setup(void)
 	map_fixed(PHYS_HVA, PHYS_4G + RAM_HIGH, MAP_SHARED, 3);
 	map_fixed(ARENA_HVA, sizeof(struct arena) + POOL_SIZE, MAP_SHARED | MAP_ANONYMOUS, -1);
 	map_fixed(HOT_VCPU_HVA, sizeof(struct vcpu), MAP_SHARED | MAP_ANONYMOUS, -1);
+	map_fixed(HOT_QUICK_HVA, QUICK_ENTRIES * sizeof(struct quick_entry), MAP_SHARED | MAP_ANONYMOUS, -1);
 	keys_probe();
 	alarm(300); /* bounded, whatever happens */
 }
@@ -176,6 +177,7 @@ static struct vcpu *machine_setup(void)
 	host = ARENA->host;
 	memset(ARENA, 0, sizeof(struct arena));
 	madvise(ARENA->shadow_area, POOL_SIZE, MADV_REMOVE);
+	madvise(QUICK_TLB, QUICK_ENTRIES * sizeof(struct quick_entry), MADV_REMOVE);
 	memset(v, 0, sizeof(*v));
 	ARENA->host = host;
 	ARENA->fold = FOLD_DEFAULT;

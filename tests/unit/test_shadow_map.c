@@ -752,19 +752,27 @@ static void second_view(void **state)
 	assert_int_equal(status, 0);
 }
 
-/* Without protection keys each privilege has its own view. */
+/* Without protection keys nothing low is mapped, where all see it; the high half has key 0. */
 static void no_keys(void **state)
 {
 	struct vcpu *v = machine_setup();
 
 	(void)state;
 	ARENA->host.pkeys = false;
-	ARENA->view[1].state = VIEW_READY;
 	assert_int_equal(shadow_view_wanted(v, FLAVOUR_USER), 0);
-	assert_int_equal(shadow_view_wanted(v, FLAVOUR_KHIGH), 1);
+	assert_int_equal(shadow_view_wanted(v, FLAVOUR_KHIGH), 0);
 	guest_map(v->cr3, UA, 0x300000, 1, E_KERNEL);
 	assert_int_equal(shadow_fill(v, UA, false, FLAVOUR_KLOW), FILL_SOFT);
 	assert_int_equal(shadow_fill(v, UA, false, FLAVOUR_USER), FILL_FAULT);
+	guest_map(v->cr3, UA + 0x1000, 0x301000, 1, E_USER);
+	assert_int_equal(shadow_fill(v, UA + 0x1000, true, FLAVOUR_USER), FILL_SOFT);
+	assert_false(host_mapped(UA, false) || host_mapped(UA + 0x1000, false));
+	guest_map(v->cr3, KV, 0x302000, 1, E_KERNEL);
+	assert_reads(v, KV, FLAVOUR_KHIGH, 0x302000);
+	/* Nor ahead of a fault. */
+	v->cr2 = UA + 0x2008;
+	guest_write_pte(v, guest_entry(v->cr3, UA + 0x2000, 1), 0x303000 | E_USER | PTE_A);
+	assert_false(host_mapped(UA + 0x2000, false));
 	ARENA->host.pkeys = true;
 }
 

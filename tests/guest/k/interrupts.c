@@ -197,6 +197,55 @@ static void shadow(void)
 	}
 }
 
+/* One that comes at any time, while the window is opened and closed again and again: never
+ * between STI and the instruction behind it, and that one is done when it comes. */
+SNIP(k_window, "1: incq %rax; sti; kw_1: mov %rsp,(%rsi); kw_2: mov %rax,8(%rsi); kw_3: push %rax; kw_4: pop %rcx; kw_5: cli; "
+     "movq $0,(%rsi); dec %rbx; jnz 1b; jmp 2f; "
+     "k_window2: sti; kw_6: push %rax; kw_7: pop %rcx; kw_8: cli; dec %rbx; jnz k_window2; 2:");
+LABEL(kw_2); LABEL(kw_3); LABEL(kw_4); LABEL(kw_5); LABEL(kw_7); LABEL(kw_8); LABEL(k_window2);
+static u64 window[4];
+static u64 window_ticks, window_bad;
+static bool window_on;
+
+static void on_window(struct regs *f)
+{
+	u64 rip = f->rip;
+	bool inside = rip == (u64)kw_2 || rip == (u64)kw_3 || rip == (u64)kw_4 || rip == (u64)kw_5;
+
+	lapic_wr(0xb0, 0);
+	if (!window_on)
+		return;
+	window_ticks++;
+	if (!(inside || rip == (u64)kw_7 || rip == (u64)kw_8))
+		fail("interrupt at +%lx", rip - (u64)k_window);
+	window_bad += inside && window[0] != TEST_RSP;
+	window_bad += inside && (rip == (u64)kw_2) == (window[1] == f->rax);
+}
+
+static void any_time(void)
+{
+	lapic_enable();
+	on_vector(0x54, on_window);
+	lapic_wr(0x3e0, 0xb);
+	lapic_wr(0x320, 0x20054);
+	window_ticks = 0;
+	for (u64 part = 0, end = rdtsc() + 5000 * tsc_per_ms(); window_ticks < 400 && rdtsc() < end; part++) {
+		regs_init(&r);
+		lapic_wr(0x380, 100003 + part * 17); /* some 100 microseconds */
+		r.rsi = (u64)window;
+		r.rax = 0;
+		r.rbx = 200000;
+		window_on = true;
+		EQ("exit", run(&r, part & 1 ? k_window2 : k_window), VEC_EXIT);
+		window_on = false;
+		lapic_wr(0x380, 0);
+		sti(); asm volatile("nop;nop"); cli(); /* the last one may still wait */
+	}
+	lapic_wr(0x320, 0x10054);
+	EQ("half done", window_bad, 0);
+	CHECK(window_ticks > 50, "only %lu interrupts", window_ticks);
+}
+
 /* Priorities: self-IPIs at several vectors, TPR and CR8. */
 static void ipi(u32 vec)
 {
@@ -320,7 +369,7 @@ const struct test tests[] = {
 	{ "interrupts.pit", pit }, { "interrupts.pit_modes", pit_modes },
 	{ "interrupts.lapic_one_shot", lapic_one_shot }, { "interrupts.lapic_periodic", lapic_periodic },
 	{ "interrupts.tsc_deadline", tsc_deadline }, { "interrupts.hlt", hlt },
-	{ "interrupts.shadow", shadow }, { "interrupts.priorities", priorities },
+	{ "interrupts.shadow", shadow }, { "interrupts.any_time", any_time }, { "interrupts.priorities", priorities },
 	{ "interrupts.in_service", in_service }, { "interrupts.survive", survive },
 	{ "interrupts.ioapic", ioapic_route }, { NULL, NULL },
 };

@@ -217,9 +217,57 @@ static void cross_to_mmio(void)
 	flush_tlb();
 }
 
+/* MASKMOVDQU: an operand that no ModRM byte names, with segment and address-size prefixes. */
+#define MASKMOV(prefix) "pcmpeqd %xmm1,%xmm1; movq %rax,%xmm0; punpcklqdq %xmm0,%xmm0; " prefix "maskmovdqu %xmm1,%xmm0"
+SNIP(mm, MASKMOV("")); SNIP(mm_fs, MASKMOV(".byte 0x64; ")); SNIP(mm_gs, MASKMOV(".byte 0x65; "));
+SNIP(mm_a32, MASKMOV(".byte 0x67; ")); SNIP(mm_fs_a32, MASKMOV(".byte 0x67; .byte 0x64; "));
+
+static void maskmov_at(const char *code, const char *end, bool user, u64 rdi, u64 base, u64 *to)
+{
+	const u64 v = 0x1122334455667700; /* as a page-table entry not present */
+
+	to[0] = to[1] = 0;
+	wrmsr(0xc0000100, base);
+	regs_init(&r);
+	r.rdi = rdi;
+	r.rax = v;
+	if (code == mm_gs)
+		wrmsr(0xc0000101, base);
+	EQ("exit", user ? run_user(&r, code, end) : run(&r, code), VEC_EXIT);
+	EQ("first half", to[0], v);
+	EQ("second half", to[1], v);
+	EQ("rdi", r.rdi, rdi);
+	to[0] = to[1] = 0;
+	wrmsr(0xc0000100, 0);
+	wrmsr(0xc0000101, 0);
+}
+
+static void maskmov(void)
+{
+	u64 at = UDATA + 0x30000, *table = virt(*pte_of(at, 2) & 0xffffffffff000), *to = table + 500;
+	u64 *low = virt(0x3800000);
+
+	setup();
+	for (u32 round = 0; round < 3; round++) {
+		maskmov_at(mm, mm_end, false, M + 0x40, 0, m + 8);
+		maskmov_at(mm_fs, mm_fs_end, false, 0x40, M, m + 8);
+		maskmov_at(mm, mm_end, false, M + 4088, 0, m + 511);
+		maskmov_at(mm_fs, mm_fs_end, false, 4088, M, m + 511);
+		maskmov_at(mm_gs, mm_gs_end, false, -0x40UL, M + 0x80, m + 8);
+		maskmov_at(mm_a32, mm_a32_end, false, 0x5500000003800000, 0, low);
+		maskmov_at(mm_fs_a32, mm_fs_a32_end, false, 0x550000000000ffc0, M - 0xff80, m + 8);
+		/* User code, to a page table, which is written unlike other pages. */
+		map(at, (u64)table - DIRECT, RW | US);
+		maskmov_at(mm, mm_end, true, at + 4000, 0, to);
+		maskmov_at(mm_fs, mm_fs_end, true, 4000, at, to);
+		maskmov_at(mm_fs_a32, mm_fs_a32_end, true, 0x5500000000000000 + 4000, at, to);
+	}
+}
+
 const struct test tests[] = {
 	{ "operands.forms", forms }, { "operands.rip_relative", rip_relative }, { "operands.moffs", moffs_forms },
 	{ "operands.address_size", address_size }, { "operands.page_cross", page_cross },
 	{ "operands.page_cross_fault", page_cross_fault }, { "operands.cross_to_mmio", cross_to_mmio },
+	{ "operands.maskmov", maskmov },
 	{ NULL, NULL },
 };

@@ -1,7 +1,8 @@
 /* Addresses at which a monitor that runs the guest in its own address space would be tempted
  * to keep its memory: slot 237 of the low half, and slot 509 of the high half, which a
  * constant offset may map there. Nothing is mapped at them: every access faults. Then the
- * guest maps pages of its own there, which work like any others. */
+ * guest maps pages of its own there, which work like any others. keys=0: without protection
+ * keys slot 509 is not kept from kernel code. */
 #include "lib.h"
 
 static struct regs r;
@@ -16,6 +17,7 @@ static const u64 offsets[] = {
 	0x769000000000, 0x769000001000, 0x769001000000, /* all memory */
 };
 #define OTHER_HALF(a) ((a) + HIGH)
+static bool other_half_is_kept(void) { return knob("keys", 1); }
 
 SNIP(z_ld, "mov (%rsi),%rax");
 SNIP(z_st, "mov %rax,(%rsi)");
@@ -52,7 +54,7 @@ static void absent(bool user)
 		for (u32 i = 0; i < ARRAY_SIZE(offsets); i++)
 			for (u32 c = 0; c < ARRAY_SIZE(accesses); c++) {
 				faults_at(&accesses[c], offsets[i], user);
-				if (!user)
+				if (!user && other_half_is_kept())
 					faults_at(&accesses[c], OTHER_HALF(offsets[i]), user);
 			}
 }
@@ -92,7 +94,8 @@ static void mapped(void)
 {
 	for (u32 i = 0; i < ARRAY_SIZE(offsets); i++) {
 		mapped_at(offsets[i]);
-		mapped_at(OTHER_HALF(offsets[i]));
+		if (other_half_is_kept())
+			mapped_at(OTHER_HALF(offsets[i]));
 	}
 }
 
