@@ -150,7 +150,8 @@ void probe_sigstack_key(struct host_caps *h)
 
 static void choose_traps(struct host_caps *h, const struct policy *policy)
 {
-	h->denied_sigstack = !policy->no_pku_signals && probe_denied_sigstack(h->key_zone);
+	/* Without keys no stack is denied. */
+	h->denied_sigstack = !h->pkeys || (!policy->no_pku_signals && probe_denied_sigstack(h->key_zone));
 	h->traps = policy->traps;
 	if (h->traps == TRAPS_AUTO)
 		h->traps = h->denied_sigstack ? TRAPS_SIGNAL : TRAPS_PTRACE;
@@ -190,11 +191,11 @@ static void probe_keys(struct host_caps *h, const struct policy *policy)
 
 	h->pkeys = !policy->no_pkeys && rc == 0;
 	if (!h->pkeys) {
-		h->traps = policy->traps == TRAPS_PTRACE ? TRAPS_PTRACE : TRAPS_SIGNAL;
 		log_msg(LOG_CONFIG, "config: protection keys: none (%s%s): operands of user code and of kernel code in the low "
 			"half are soft, the guest's kernel is not kept from shadowbox's memory in its views\n",
 			policy->no_pkeys ? "switched off" : "neither pku nor ospke in /proc/cpuinfo, or all taken: ",
 			policy->no_pkeys ? "" : strerror(-rc));
+		choose_traps(h, policy);
 		return;
 	}
 	log_msg(LOG_CONFIG, "config: protection keys: zone %u, kernel-low %u, kernel-high %u, vCPU %u, slots %u and %u, "

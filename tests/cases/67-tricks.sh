@@ -33,5 +33,5 @@ same none -accel "$accel"
 # Translated code traps behind a whole REP, and behind MOV SS.
 same 'tf-(movsb|ss) 0' -accel "$accel,native=off"
 # All operands by way of C or of a lookup: no instruction of the guest's has direct ones.
-[ -n "${ACCEL-}" ] || same 'tf-(movsb|ss) 0' -accel dbt,pkeys=off
+same 'tf-(movsb|ss) 0' -accel "$accel,pkeys=off"
 exit 0
