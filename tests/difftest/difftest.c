@@ -24,7 +24,7 @@
 enum { SIGILL = 4, SIGTRAP = 5, SIGBUS = 7, SIGFPE = 8, SIGSEGV = 11, SIGALRM = 14 };
 #define BATCH 1000
 #define POOL_WORDS 4096
-#define HANG_TICKS 6
+#define HANG_TICKS 60
 
 struct misc {
 	u64 entry, exit, host_rsp;
