@@ -206,6 +206,10 @@ static void parse_opcode(struct insn *in, struct cursor *c)
 		c->ext_x = in->rex & 2;
 		c->ext_b = in->rex & 1;
 	}
+	if (c->pos >= c->n) {
+		c->pos++; /* missing */
+		return;
+	}
 	if (c->b[c->pos] == 0x0f && c->pos + 1 < c->n) {
 		c->pos++;
 		in->map = 1;
@@ -741,6 +745,18 @@ static bool complete_map0(const struct insn *in, unsigned avail)
 	       in->off_imm + imm_size(in) <= avail;
 }
 
+/* The bytes end within an escape, VEX or EVEX prefix. */
+static bool lacks_opcode(const struct insn *in)
+{
+	u8 op = in->opcode;
+
+	if (in->vex || in->map > 1)
+		return false;
+	if (in->map == 1)
+		return op == 0x38 || op == 0x3a;
+	return op == 0x0f || (in->code_size == 64 && (op == 0xc4 || op == 0xc5 || op == 0x62));
+}
+
 unsigned decode_layout_of(struct insn *in, const u8 *bytes, unsigned avail, int code_size)
 {
 	unsigned max = avail > 15 ? 15 : avail, len;
@@ -748,6 +764,8 @@ unsigned decode_layout_of(struct insn *in, const u8 *bytes, unsigned avail, int 
 	memset(in, 0, sizeof(*in));
 	in->code_size = code_size;
 	parse_layout(in, bytes, max);
+	if (lacks_opcode(in))
+		return 0;
 	len = in->off_imm + imm_size(in);
 	return len <= max ? len : 0;
 }

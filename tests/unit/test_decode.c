@@ -635,6 +635,21 @@ static void test_ud_with_operand(void **state)
 	}
 }
 
+/* The first bytes alone are no instruction. */
+static void test_layout_of_part(void **state)
+{
+	static const struct { const char *bytes; u8 len; } cases[] = {
+		{ "\x62\x22\xb5\x8e\xb9\x14\xde", 7 }, { "\xc5\xf8\x58\xc1", 4 }, { "\xc4\xe2\x79\x13\x03", 5 },
+		{ "\x66\x0f\x3a\x0f\xc1\x01", 6 }, { "\x48\xb8\x01\x02\x03\x04\x05\x06\x07\x08", 10 }, { "\xf0\x48\x0f\xb1\x0b", 5 },
+	};
+	struct insn in;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+		for (unsigned n = 0; n <= cases[i].len; n++)
+			assert_int_equal(decode_layout(&in, (const u8 *)cases[i].bytes, n), n == cases[i].len ? n : 0);
+}
+
 #define TEST(name) static void test_##name(void **state) { (void)state; in_child(name); }
 TEST(legacy_map0)
 TEST(legacy_map1)
@@ -660,6 +675,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_vex_maps), cmocka_unit_test(test_evex_maps),
 		cmocka_unit_test(test_addressing), cmocka_unit_test(test_prefix_orders),
 		cmocka_unit_test(test_anything), cmocka_unit_test(test_flags),
+		cmocka_unit_test(test_layout_of_part),
 		cmocka_unit_test(test_ud_with_operand),
 	};
 
