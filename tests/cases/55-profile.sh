@@ -19,7 +19,7 @@ share() { # NAME KIND: per cent
 	sed -n "s/^prof: *[0-9]* *\([0-9]*\)% $2 .*/\1/p" "$TMPDIR/$1.prof" | grep . || echo 0
 }
 
-loop='i=0; while [ $i -lt 1000000 ]; do i=$((i + 1)); done'
+loop='i=0; while [ $i -lt 3000000 ]; do i=$((i + 1)); done'
 run native "$loop"
 [ "$(share native user)" -gt 25 ] || fail "native: user code is only $(share native user) %"
 run translated "$loop" -accel dbt,native=off
