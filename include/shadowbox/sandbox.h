@@ -23,7 +23,7 @@
 #define ZYGOTE_STACK_HVA (PRIVATE_HVA + 0x800000UL)
 #define ZYGOTE_STACK_SIZE 0x40000UL
 #define TABLES_U_HVA (PRIVATE_HVA + 0x40000000UL)
-#define TABLE_SIZE 0x100000UL /* of one lookup table */
+#define TABLE_SIZE 0x101000UL /* of one lookup table */
 
 struct view_local {
 	u64 sig_frame; /* where the kernel puts signal frames, all of them (entry.S) */

@@ -18,14 +18,14 @@ static struct table_entry *table_kernel(void) { return (void *)HOT_TABLE_K_HVA; 
 static struct table_entry *table_user(void) { return (void *)HOT_TABLE_U_HVA; }
 static struct table_entry *table_user_of(unsigned slot)
 {
-	return (void *)(PRIVATE_HVA + 0x40000000UL + (u64)slot * 0x100000);
+	return (void *)(PRIVATE_HVA + 0x40000000UL + (u64)slot * TABLE_SIZE);
 }
 
-/* An empty entry must never match a target with its own index: gva 0 has index 0. */
+/* An empty entry must match no target that is looked for there: gva 0 has index 0. */
 static void table_clear_entry(struct table_entry *t, u32 i)
 {
 	t[i].host = 0;
-	t[i].neg_gva = i == 0 ? 1 : 0;
+	t[i].neg_gva = i <= 1 ? 1 : 0;
 }
 
 size_t dbt_init(void *base, size_t size)
@@ -39,9 +39,11 @@ size_t dbt_init(void *base, size_t size)
 	engine_rights_init();
 	emit_stubs();
 	cache->code_start = cache->code_next;
-	table_clear_entry(table_kernel(), 0);
-	for (unsigned s = 0; s < VIEW_MAX; s++)
-		table_clear_entry(table_user_of(s), 0);
+	for (u32 i = 0; i <= 1; i++) {
+		table_clear_entry(table_kernel(), i);
+		for (unsigned s = 0; s < VIEW_MAX; s++)
+			table_clear_entry(table_user_of(s), i);
+	}
 	return sizeof(struct cache) + native_init(cache + 1, size - sizeof(struct cache));
 }
 
@@ -255,12 +257,21 @@ static void unlink_outgoing(struct block *b)
 	}
 }
 
+static struct table_entry *table_find(struct table_entry *t, u64 gva)
+{
+	struct table_entry *e = &t[gva & (TABLE_ENTRIES - 1)];
+
+	if (e[0].neg_gva == -gva)
+		return e;
+	return e[1].neg_gva == -gva ? e + 1 : NULL;
+}
+
 static void table_purge(struct table_entry *t, u64 gva)
 {
-	u32 i = gva & (TABLE_ENTRIES - 1);
+	struct table_entry *e = table_find(t, gva);
 
-	if (t[i].neg_gva == -gva)
-		table_clear_entry(t, i);
+	if (e)
+		table_clear_entry(t, (u32)(e - t));
 }
 
 static void table_purge_block(const struct block *b)
@@ -313,17 +324,26 @@ void cache_check_premises(const struct vcpu *v)
 	}
 }
 
-static void table_set_entry(struct table_entry *t, struct table_used *u, u64 gva, u64 host)
+static void put_entry(struct table_entry *t, struct table_used *u, u32 i, struct table_entry e)
 {
-	u32 i = gva & (TABLE_ENTRIES - 1);
-
 	if (!t[i].host) {
-		if (u->count == TABLE_ENTRIES)
+		if (u->count == TABLE_PLACES)
 			table_clear(t, u);
 		u->idx[u->count++] = i;
 	}
-	t[i].neg_gva = -gva;
-	t[i].host = host;
+	t[i] = e;
+}
+
+static void table_set_entry(struct table_entry *t, struct table_used *u, u64 gva, u64 host)
+{
+	u32 i = gva & (TABLE_ENTRIES - 1);
+	struct table_entry old = t[i];
+
+	table_purge(t, gva);
+	put_entry(t, u, i, (struct table_entry){ -gva, host });
+	/* Two targets 64 KiB apart would drive each other out for ever. */
+	if (old.host && old.neg_gva != -gva && (-old.neg_gva & (TABLE_ENTRIES - 1)) == i)
+		put_entry(t, u, i + 1, old);
 }
 
 void table_set(struct vcpu *v, u64 gva, u32 block)
@@ -367,9 +387,9 @@ void table_flush(bool user)
 u64 table_get(bool user, u64 gva)
 {
 	struct table_entry *t = user ? table_user() : table_kernel();
-	u32 i = gva & (TABLE_ENTRIES - 1);
+	const struct table_entry *e = table_find(t, gva);
 
-	return t[i].neg_gva == -gva ? t[i].host : 0;
+	return e ? e->host : 0;
 }
 
 bool table_has_low(void)

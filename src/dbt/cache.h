@@ -130,13 +130,14 @@ static inline bool block_is_global(const struct block *b)
 #define MAX_MARKS (1u << 23)
 #define HASH_SIZE (1u << 16)
 #define SOFT_SIZE (1u << 16)
-#define TABLE_ENTRIES 65536u
+#define TABLE_ENTRIES 65536u /* by the low 16 bits of the target; the next entry is a second place for it */
+#define TABLE_PLACES (TABLE_ENTRIES + 1)
 
 #define MEMO_BITS 15
 #define MEMO_KEY 16
 struct memo { u8 key[MEMO_KEY]; struct insn in; };
 struct table_entry { u64 neg_gva, host; };
-struct table_used { u32 count; u16 idx[TABLE_ENTRIES]; };
+struct table_used { u32 count, idx[TABLE_PLACES]; };
 
 /* Pages that run as it is but for some instructions (native.c). Index 0 is none. */
 #define PATCH_PAGES (PATCH_SIZE >> PAGE_SHIFT)

@@ -498,11 +498,14 @@ static void stub_mark(struct emit *e, enum mark_kind kind, u16 spill)
 
 #define R(r) (1u << (r))
 
+/* The jump whose displacement ends at `end` goes to `target`. */
+static void patch_rel8(u32 end, u32 target) { *((u8 *)CODE_RW_HVA + end - 1) = (u8)(target - end); }
+
 /* In: RAX = guest target, EBX = id of the exit to take if the lookup table lacks it, the
  * guest's RAX and RBX spilled. Changes no flags: the comparison is LEA and JRCXZ. */
 static u32 emit_lookup_stub(struct emit *e, u8 flavour, u64 table, u32 exit_stub)
 {
-	u32 at = e->off, miss;
+	u32 at = e->off, hit[2];
 
 	stub_mark(e, MARK_TARGET, R(RAX) | R(RBX));
 	emit_store_abs(e, RCX, spill_slot(flavour, RCX));
@@ -513,10 +516,13 @@ static u32 emit_lookup_stub(struct emit *e, u8 flavour, u64 table, u32 exit_stub
 	emit_lea_abs(e, RDX, table);
 	EMIT(e, 0x48, 0x8d, 0x14, 0xca); /* lea rdx, [rdx+rcx*8] */
 	EMIT(e, 0x48, 0x8d, 0x14, 0xca);
-	EMIT(e, 0x48, 0x8b, 0x0a);       /* mov rcx, [rdx] */
-	EMIT(e, 0x48, 0x8d, 0x0c, 0x01); /* lea rcx, [rcx+rax] */
-	EMIT(e, 0xe3, 0x23);             /* jrcxz hit */
-	miss = e->off;
+	for (unsigned i = 0; i < 2; i++) {
+		EMIT(e, 0x48, 0x8b, 0x4a);       /* mov rcx, [rdx+16*i] */
+		emit_u8(e, i * sizeof(struct table_entry));
+		EMIT(e, 0x48, 0x8d, 0x0c, 0x01); /* lea rcx, [rcx+rax] */
+		EMIT(e, 0xe3, 0);                /* jrcxz hit */
+		hit[i] = e->off;
+	}
 	stub_mark(e, MARK_EXIT, 0);
 	emit_store_abs(e, RAX, spill_slot(flavour, SLOT_TARGET));
 	emit_load_abs(e, RCX, spill_slot(flavour, RCX));
@@ -524,8 +530,10 @@ static u32 emit_lookup_stub(struct emit *e, u8 flavour, u64 table, u32 exit_stub
 	EMIT(e, 0x89, 0xd8); /* mov eax, ebx */
 	emit_load_abs(e, RBX, spill_slot(flavour, RBX));
 	emit_jmp(e, exit_stub);
-	sb_assert(e->off - miss == 0x23);
 	stub_mark(e, MARK_TARGET, R(RAX) | R(RBX) | R(RCX) | R(RDX));
+	patch_rel8(hit[1], e->off);
+	EMIT(e, 0x48, 0x8d, 0x52, sizeof(struct table_entry)); /* lea rdx, [rdx+16] */
+	patch_rel8(hit[0], e->off);
 	EMIT(e, 0x48, 0x8b, 0x52, 0x08); /* mov rdx, [rdx+8] */
 	emit_store_abs(e, RDX, spill_slot(flavour, SLOT_TARGET));
 	emit_load_abs(e, RDX, spill_slot(flavour, RDX));

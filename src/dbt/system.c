@@ -309,7 +309,7 @@ static bool translate_syscall(struct tr *t)
  * user lookup table lacks it (its entries are canonical). */
 static u32 emit_user_lookup(struct emit *e)
 {
-	u32 miss;
+	u32 miss, hit;
 
 	EMIT(e, 0x0f, 0xb7, 0xc1); /* movzx eax, cx */
 	emit_lea_abs(e, RDX, HOT_TABLE_U_HVA);
@@ -317,7 +317,11 @@ static u32 emit_user_lookup(struct emit *e)
 	     0x48, 0x8d, 0x14, 0xc2,
 	     0x48, 0x8b, 0x02,          /* mov rax, [rdx] */
 	     0x48, 0x01, 0xc8);         /* add rax, rcx */
+	hit = emit_jcc(e, CC_E);
+	EMIT(e, 0x48, 0x83, 0xc2, sizeof(struct table_entry), /* add rdx, 16 */
+	     0x48, 0x8b, 0x02, 0x48, 0x01, 0xc8);
 	miss = emit_jcc(e, CC_NE);
+	emit_patch_here(e, hit);
 	EMIT(e, 0x48, 0x8b, 0x42, 0x08); /* mov rax, [rdx+8] */
 	emit_store_abs(e, RAX, U(target));
 	return miss;

@@ -30,7 +30,7 @@ extern struct sandbox sandbox;
 #define HOT_OFF_BOUNCE 0x8000UL
 #define HOT_BOUNCE_SIZE 0x2000UL
 #define HOT_OFF_TABLE_K 0x100000UL
-#define HOT_OFF_TABLES_U 0x200000UL
+#define HOT_OFF_TABLES_U 0x210000UL
 #define HOT_OFF_QUICK (HOT_OFF_TABLES_U + VIEW_MAX * TABLE_SIZE)
 #define HOT_QUICK_SIZE (QUICK_ENTRIES * sizeof(struct quick_entry))
 #define HOT_OFF_TRAPS (HOT_OFF_QUICK + HOT_QUICK_SIZE)

@@ -30,7 +30,7 @@ static int machine_setup(void **state)
 	map_fixed(ARENA_HVA, 1UL << 30);
 	map_fixed(HOT_HVA, 0x1000000);
 	map_fixed(CODE_RW_HVA, CODE_SIZE);
-	map_fixed(PRIVATE_HVA, 0x40000000UL + VIEW_MAX * 0x100000UL);
+	map_fixed(PRIVATE_HVA, 0x40000000UL + VIEW_MAX * TABLE_SIZE);
 	h = &ARENA->host;
 	*h = (struct host_caps){ .pkeys = true, .native = true, .fsgsbase = true, .key_zone = 1, .key_kl = 2, .key_kh = 3, .key_p = 4,
 				 .key_s = 5, .key_t = 6, .key_ks = 7, .key_kt = 8, .key_d = 9, .pkru_offset = PKRU_OFFSET };
