@@ -1,5 +1,5 @@
 #!/bin/sh
-# timeout: 900
+# timeout: 2000
 # The cloud kernel boots cleanly with every engine setting and with some CPU models, and uses
 # SMEP and SMAP where they are offered.
 . tests/cases/lib
@@ -9,7 +9,7 @@ KERNEL=$(kernel cloud) || exit 77
 guards() { grep -q "^guards:$1\$" "$TMPDIR/log" || fail "$(grep ^guards "$TMPDIR/log"), not$1"; }
 for o in soft=on usersoft=on chain=off views=one fsgsbase=off block=1 trace=mprotect adaptive=off prefill=off views=2,maps=200; do
 	start=$(date +%s)
-	boot 240 "$TMPDIR/log" -accel "dbt,$o"
+	boot 700 "$TMPDIR/log" -accel "dbt,$o"
 	passed "$TMPDIR/log" boot compute forkstorm
 	clean_log "$TMPDIR/log"
 	guards ' smep smap'
