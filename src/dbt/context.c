@@ -78,11 +78,11 @@ bool context_fast_user(const struct vcpu *v)
 
 /* Is user code of the current address space at home here, and the user lookup table its? And
  * has the kernel no flags that SYSRET would have to take away? (AC it does.) */
-static bool user_ready(const struct vcpu *v)
+static bool user_ready(const struct vcpu *v, bool home)
 {
 	u8 mode = MODE_CPL3 | MODE_FAST | ((v->cr0 & (CR0_TS | CR0_EM)) ? MODE_FPU_TRAP : 0);
 
-	return !(v->rflags & ~(u64)(FL_HOST | FL_AC | FL_RF | 2)) && cache->table_kind[true] == block_kind(FLAVOUR_USER, mode) && shadow_view_is_home(v) &&
+	return !(v->rflags & ~(u64)(FL_HOST | FL_AC | FL_RF | 2)) && cache->table_kind[true] == block_kind(FLAVOUR_USER, mode) && home &&
 	       engine.slots_cr3 == v->cr3 && cache->native_now == native_after_sysret(v) && !v->irq_waiting && !v->nmi_pending && !v->nmi_blocked;
 }
 
@@ -103,6 +103,7 @@ static void load_iret_slots(const struct vcpu *v, struct slots *k)
 static void load_kernel_slots(const struct vcpu *v, u8 flavour)
 {
 	struct slots *k = slots_of(FLAVOUR_KHIGH);
+	bool home = shadow_view_is_home(v);
 
 	k->intr = v->intr_enabled ? FL_IF : 0;
 	k->sysflags = (v->rflags & ~(u64)(FL_HOST | FL_IF | FL_RF | FL_VM)) | FL_AC | 2;
@@ -113,13 +114,13 @@ static void load_kernel_slots(const struct vcpu *v, u8 flavour)
 	k->kernel_gs_host = folded(k->kernel_gs_base);
 	k->fs_base = v->seg[SEG_FS].base;
 	k->hold = v->irq_waiting | v->nmi_pending;
-	k->user_ready = user_ready(v);
+	k->user_ready = user_ready(v, home);
 	load_iret_slots(v, k);
 	k->cr[0] = v->cr0;
 	k->cr[2] = v->cr2;
 	k->cr[3] = v->cr3;
 	k->cr[4] = v->cr4;
-	k->away = engine.use_soft || !shadow_view_is_home(v);
+	k->away = engine.use_soft || !home;
 	k->use_soft = engine.use_soft;
 	k->gate = flavour != FLAVOUR_USER; /* engine_enter goes through one */
 	engine.use_soft = false;

@@ -45,6 +45,8 @@ static void emit_rip_op(struct emit *e, u8 opcode, unsigned reg, u64 addr)
 void emit_store_abs(struct emit *e, unsigned reg, u64 addr) { emit_rip_op(e, 0x89, reg, addr); }
 void emit_load_abs(struct emit *e, unsigned reg, u64 addr) { emit_rip_op(e, 0x8b, reg, addr); }
 void emit_lea_abs(struct emit *e, unsigned reg, u64 addr) { emit_rip_op(e, 0x8d, reg, addr); }
+void emit_sub_abs(struct emit *e, unsigned reg, u64 addr) { emit_rip_op(e, 0x2b, reg, addr); }
+void emit_cmp_abs(struct emit *e, unsigned reg, u64 addr) { emit_rip_op(e, 0x3b, reg, addr); }
 
 void emit_store_imm(struct emit *e, u64 addr, i32 imm)
 {

@@ -31,6 +31,8 @@ void emit_mark(struct emit *e, enum mark_kind kind);
 void emit_store_abs(struct emit *e, unsigned reg, u64 addr); /* mov [rip+..], reg (64-bit) */
 void emit_load_abs(struct emit *e, unsigned reg, u64 addr);
 void emit_lea_abs(struct emit *e, unsigned reg, u64 addr);
+void emit_sub_abs(struct emit *e, unsigned reg, u64 addr);   /* these two change flags */
+void emit_cmp_abs(struct emit *e, unsigned reg, u64 addr);
 void emit_store_imm(struct emit *e, u64 addr, i32 imm);      /* mov qword [rip+..], simm32 */
 void emit_cmp_zero(struct emit *e, u64 addr);                /* cmp qword [rip+..], 0 */
 void emit_mov_imm(struct emit *e, unsigned reg, u64 val);    /* shortest form, no flags */

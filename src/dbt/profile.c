@@ -31,17 +31,14 @@ static enum profile_kind classify(const ucontext_t *uc, u64 *rip)
 {
 	u64 pc = (u64)uc->uc_mcontext.gregs[REG_RIP];
 	const struct block *b = cache_block_at(pc);
+	bool native = !b && fault_runs_native(uc);
 
-	*rip = VCPU->rip;
-	if (b)
-		*rip = b->gva + cache_mark(b, pc)->goff;
-	else if (fault_runs_native(uc))
-		*rip = pc;
+	*rip = b ? b->gva + cache_mark(b, pc)->goff : native ? pc : VCPU->rip;
 	if (__builtin_ia32_rdtsc() - handled < BEHIND)
 		return PROF_TRAPS;
 	if (b)
 		return kind_of_block(b);
-	if (fault_runs_native(uc))
+	if (native)
 		return PROF_USER;
 	return pc - CODE_RX_HVA < CODE_SIZE ? PROF_STUBS : engine.doing;
 }

@@ -207,13 +207,8 @@ static void move_sp(struct emit *e, unsigned base, i32 disp)
 /* Done but for reg; behind it goes on what misses do by call-out. */
 static void close_stack(struct tr *t, unsigned reg, u32 exit)
 {
-	struct emit *e = &t->e;
-
-	e->goff += t->in.len;
-	emit_mark(e, MARK_DONE);
-	emit_unspill(e, reg);
-	e->goff -= t->in.len;
-	cache->exit[exit].resume_a = e->off;
+	unspill_done(t, reg, -1);
+	cache->exit[exit].resume_a = t->e.off;
 }
 
 static bool stack_suits(const struct tr *t)

@@ -56,8 +56,7 @@ static void spill(struct emit *e, unsigned reg)
 	emit_mark(e, MARK_RESTART);
 }
 
-/* The instruction is done: what follows is at the next boundary, but for these registers. */
-static void unspill_done(struct tr *t, unsigned a, int b)
+void unspill_done(struct tr *t, unsigned a, int b)
 {
 	struct emit *e = &t->e;
 
@@ -178,10 +177,8 @@ static bool translate_popf(struct tr *t)
 	emit_mark(e, MARK_STEP);
 	emit_and_eax(e, FL_SYSTEM | FL_DF | 2);
 	EMIT(e, 0x83, 0xc8, 0x02); /* or eax, 2 */
-	EMIT(e, 0x48, 0x2b, 0x05); /* sub rax, [no_ac] */
-	emit_u32(e, (u32)(K(no_ac) - (CODE_RX_HVA + e->off + 4)));
-	EMIT(e, 0x48, 0x3b, 0x05); /* cmp rax, [sysflags] */
-	emit_u32(e, (u32)(K(sysflags) - (CODE_RX_HVA + e->off + 4)));
+	emit_sub_abs(e, RAX, K(no_ac));
+	emit_cmp_abs(e, RAX, K(sysflags));
 	odd = emit_jcc(e, CC_NE);
 	EMIT(e, 0x81, 0xe2); /* and edx, IF */
 	emit_u32(e, FL_IF);
@@ -364,6 +361,8 @@ static void pass_register(struct emit *e, unsigned reg)
  * R11, are loaded; its host PC is in its target slot. */
 static void emit_to_user(struct emit *e, bool r11_in_slot)
 {
+	emit_store_imm(e, K(intr), FL_IF);
+	emit_store_imm(e, K(no_ac), -FL_AC);
 	emit_load_abs(e, RAX, K(fs_base));
 	emit_wrfsbase_rax(e);
 	emit_load_abs(e, RAX, K(gs_base));
@@ -399,8 +398,6 @@ static bool translate_sysret(struct tr *t)
 	pass_register(e, RAX);
 	pass_register(e, RDX);
 	emit_store_abs(e, RCX, UR(RCX));
-	emit_store_imm(e, K(intr), FL_IF);
-	emit_store_imm(e, K(no_ac), -FL_AC);
 	emit_mov_imm(e, RAX, -t->fold);
 	emit_lea_sum(e, RSP, RSP, RAX, 0);
 	emit_to_user(e, false);
@@ -433,8 +430,7 @@ static u32 emit_check_sel(struct emit *e, unsigned reg, u16 sel)
 static u32 emit_check_desc(struct emit *e, u64 desc, u64 slot)
 {
 	emit_mov_imm(e, RAX, desc);
-	EMIT(e, 0x48, 0x3b, 0x05); /* cmp rax, [slot] */
-	emit_u32(e, (u32)(slot - (CODE_RX_HVA + e->off + 4)));
+	emit_cmp_abs(e, RAX, slot);
 	return emit_jcc(e, CC_NE);
 }
 
@@ -483,8 +479,6 @@ static bool translate_iret(struct tr *t)
 	pass_register(e, RCX);
 	pass_register(e, RDX);
 	pass_register(e, R11);
-	emit_store_imm(e, K(intr), FL_IF);
-	emit_store_imm(e, K(no_ac), -FL_AC);
 	emit_frame_load(e, RSP, 3);
 	emit_to_user(e, true);
 	return_slow(t, slow, 7, 1u << RAX | 1u << RCX | 1u << RDX | 1u << R11);

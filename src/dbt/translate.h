@@ -64,3 +64,6 @@ void quick_finish(struct tr *t); /* what misses do, at the block's end */
 /* system.c: privileged instructions in line. False: nothing emitted, call out. */
 bool translate_system(struct tr *t);
 void translate_pop_rsp(struct tr *t);
+/* The instruction is done: what follows is at the next boundary, but for these registers
+ * (b: or -1). */
+void unspill_done(struct tr *t, unsigned a, int b);

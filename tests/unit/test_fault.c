@@ -3,12 +3,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdlib.h>
-#include <sys/mman.h>
 #include <ucontext.h>
 #include <cmocka.h>
-#include "shadowbox/sandbox.h"
-#include "src/dbt/engine.h"
+#include "test_dbt_fixture.h"
 #include <sys/auxv.h> /* last: elf.h defines names of cpu.h */
 
 void fault_async(ucontext_t *uc);
@@ -16,26 +13,17 @@ void fault_async(ucontext_t *uc);
 static u8 frame_area[4096] __attribute__((aligned(64)));
 #define PKRU_OFFSET 2688
 
-static void map_fixed(u64 hva, u64 len)
-{
-	if (mmap((void *)hva, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
-		exit(1);
-}
-
 static int machine_setup(void **state)
 {
 	struct host_caps *h;
 
 	(void)state;
-	map_fixed(ARENA_HVA, 1UL << 30);
-	map_fixed(HOT_HVA, 0x1000000);
-	map_fixed(CODE_RW_HVA, CODE_SIZE);
-	map_fixed(PRIVATE_HVA, 0x40000000UL + VIEW_MAX * TABLE_SIZE);
+	dbt_map();
 	h = &ARENA->host;
 	*h = (struct host_caps){ .pkeys = true, .native = true, .fsgsbase = true, .key_zone = 1, .key_kl = 2, .key_kh = 3, .key_p = 4,
 				 .key_s = 5, .key_t = 6, .key_ks = 7, .key_kt = 8, .key_d = 9, .pkru_offset = PKRU_OFFSET };
 	ARENA->fold = engine.fold = FOLD_DEFAULT;
-	return dbt_init(ARENA->shadow_area, 900UL << 20) ? 0 : -1;
+	return dbt_start() ? 0 : -1;
 }
 
 /* Interrupted at off of the code cache with the rights of this flavour. */

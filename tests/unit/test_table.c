@@ -2,28 +2,16 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdlib.h>
-#include <sys/mman.h>
 #include <cmocka.h>
-#include "shadowbox/sandbox.h"
-#include "src/dbt/engine.h"
+#include "test_dbt_fixture.h"
 
 #define KIB64 0x10000UL
-
-static void map_fixed(u64 hva, u64 len)
-{
-	if (mmap((void *)hva, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
-		exit(1);
-}
 
 static int machine_setup(void **state)
 {
 	(void)state;
-	map_fixed(ARENA_HVA, 1UL << 30);
-	map_fixed(HOT_HVA, 0x1000000);
-	map_fixed(CODE_RW_HVA, CODE_SIZE);
-	map_fixed(PRIVATE_HVA, 0x40000000UL + VIEW_MAX * TABLE_SIZE);
-	if (!dbt_init(ARENA->shadow_area, 900UL << 20))
+	dbt_map();
+	if (!dbt_start())
 		return -1;
 	*(u64 *)HOT_TABLE_U_HVA = *(u64 *)(HOT_TABLE_U_HVA + sizeof(struct table_entry)) = 1; /* as dbt_init leaves the views' own */
 	return 0;
