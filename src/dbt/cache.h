@@ -85,6 +85,9 @@ enum block_mode {
 	/* Kernel-low code from which SMAP keeps user pages away now: CR4.SMAP, and not RFLAGS.AC.
 	 * (Kernel-high code reaches user pages by low.c and soft operands, which look at AC.) */
 	MODE_CLOSED = 64,
+	/* Kernel-high code to which SYSCALL in line leads: FS.base, which stands for the guest's GS,
+	 * is still user code's. SWAPGS mostly comes first, and loads it anew. */
+	MODE_LATE_GS = 128,
 };
 /* Mode and flavour: a lookup table holds blocks of one kind at a time. */
 static inline u16 block_kind(u8 flavour, u8 mode) { return (u16)(mode | flavour << 8); }

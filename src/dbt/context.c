@@ -55,11 +55,12 @@ static void load_segment_bases(const struct vcpu *v, u8 flavour)
 	}
 }
 
-/* What the host's registers hold after code of this flavour, which may have changed them. */
-static void note_segment_bases(const struct vcpu *v, u8 flavour)
+/* What the host's registers hold after code of this flavour, which may have changed them;
+ * synced: FS.base was not put off (MODE_LATE_GS). */
+static void note_segment_bases(const struct vcpu *v, u8 flavour, bool synced)
 {
 	if (flavour == FLAVOUR_KHIGH) {
-		engine.cur_fs = folded(v->seg[SEG_GS].base);
+		engine.cur_fs = synced ? folded(v->seg[SEG_GS].base) : ~0UL;
 		engine.cur_gs = engine.fold;
 	} else if (flavour == FLAVOUR_USER) {
 		engine.cur_fs = v->seg[SEG_FS].base;
@@ -207,7 +208,7 @@ void context_store(struct vcpu *v)
 	else if (record)
 		engine.flavour = cache->exit[id].flavour;
 	store_kernel_slots(v, engine.flavour);
-	note_segment_bases(v, engine.flavour);
+	note_segment_bases(v, engine.flavour, record && !(cache->exit[id].mode & MODE_LATE_GS));
 	if (!record)
 		return; /* the handler has stored the exact state, or nothing has run */
 	if (engine.flavour == FLAVOUR_KHIGH)

@@ -117,10 +117,9 @@ static bool fetch_page(struct vcpu *v, u64 rip, u64 *gpa)
 	return true;
 }
 
-u32 engine_find_block(struct vcpu *v, bool single)
+u32 engine_find_block(struct vcpu *v, u8 mode)
 {
 	u8 flavour = engine.soft_once ? FLAVOUR_SOFT : engine_flavour(v);
-	u8 mode = engine_mode(v) | (single ? MODE_STEP : 0);
 	u64 gpa, page1, next = (v->rip & PAGE_MASK) + PAGE_SIZE;
 	u32 id;
 
@@ -299,7 +298,7 @@ static u64 find_entry(struct vcpu *v, u8 flavour, bool single)
 
 	cache_check_premises(v);
 	if (!block_has_table(flavour, mode) || single) {
-		id = engine_find_block(v, single);
+		id = engine_find_block(v, mode | (single ? MODE_STEP : 0));
 	} else {
 		/* One table serves one kind of code at a time: a hit enters without checks. */
 		use_table(user, block_kind(flavour, mode));
@@ -314,7 +313,7 @@ static u64 find_entry(struct vcpu *v, u8 flavour, bool single)
 			table_set_native(v->rip);
 			return v->rip;
 		}
-		id = engine_find_block(v, false);
+		id = engine_find_block(v, mode);
 	}
 	return id ? CODE_RX_HVA + cache->block[id].code_off : 0;
 }

@@ -98,9 +98,9 @@ bool fault_runs_native(const struct ucontext_t *uc); /* interrupted: user code a
 u32 soft_operand_size(const struct insn *in); /* bytes that it touches */
 /* Handles the exit recorded in v->exit_id. */
 enum after_exit exit_handle(struct vcpu *v, u64 *host_pc);
-/* The block at v->rip, translated if need be; single: of one instruction only. 0: an
- * exception has been delivered instead. */
-u32 engine_find_block(struct vcpu *v, bool single);
+/* The block at v->rip, translated if need be; mode: engine_mode(), perhaps with MODE_STEP or
+ * MODE_LATE_GS. 0: an exception has been delivered instead. */
+u32 engine_find_block(struct vcpu *v, u8 mode);
 /* To be called during a translation before library code is. */
 void engine_use_library(void);
 u8 engine_flavour(const struct vcpu *v);

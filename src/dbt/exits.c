@@ -297,7 +297,7 @@ static enum after_exit chain(struct vcpu *v, u32 id)
 	v->insn_done = 1;
 	if (!x->patch_off || cache->block[from].dead || v->event_pending)
 		return GO_DISPATCH;
-	to = engine_find_block(v, false);
+	to = engine_find_block(v, engine_mode(v) | (x->mode & MODE_LATE_GS));
 	if (!to || cache->flushes != flushes || cache->block[from].dead)
 		return GO_DISPATCH;
 	if (cache->block[to].flavour == x->flavour && cache->block[to].mode == x->mode &&

@@ -205,6 +205,7 @@ static bool translate_popf(struct tr *t)
 }
 
 /* --- privilege ---------------------------------------------------------------------------------- */
+/* FS.base stands for the guest's GS while kernel-high code runs. */
 static void emit_wrfsbase_rax(struct emit *e) { EMIT(e, 0xf3, 0x48, 0x0f, 0xae, 0xd0); }
 static void emit_wrgsbase_rax(struct emit *e) { EMIT(e, 0xf3, 0x48, 0x0f, 0xae, 0xd8); }
 
@@ -228,9 +229,23 @@ static bool translate_swapgs(struct tr *t)
 	emit_mark(e, MARK_STEP);
 	emit_swap_slots(e, K(gs_base), K(kernel_gs_base));
 	emit_swap_slots(e, K(gs_host), K(kernel_gs_host));
-	emit_wrfsbase_rax(e);
 	unspill_done(t, RAX, RDX);
+	t->gs_late = true; /* SYSRET may follow, and load it for user code */
 	return true;
+}
+
+void sync_gs(struct tr *t)
+{
+	struct emit *e = &t->e;
+
+	if (!t->gs_late)
+		return;
+	t->gs_late = false;
+	emit_mark(e, MARK_BOUNDARY);
+	spill(e, RAX);
+	emit_load_abs(e, RAX, K(gs_host));
+	emit_wrfsbase_rax(e);
+	emit_unspill(e, RAX);
 }
 
 static bool syscall_premises(struct tr *t)
@@ -280,8 +295,6 @@ static bool translate_syscall(struct tr *t)
 	emit_u32(e, FL_IF | 2);
 	if (t->v->sfmask & FL_IF)
 		emit_store_imm(e, K(intr), 0);
-	emit_load_abs(e, RAX, K(gs_host));
-	emit_wrfsbase_rax(e);
 	emit_mov_imm(e, RAX, t->fold);
 	emit_wrgsbase_rax(e);
 	emit_lea_sum(e, RSP, RSP, RAX, 0);
@@ -293,7 +306,7 @@ static bool translate_syscall(struct tr *t)
 	id = new_exit(t, EXIT_CHAIN);
 	cache->exit[id].target = lstar;
 	cache->exit[id].flavour = FLAVOUR_KHIGH;
-	cache->exit[id].mode = t->b->mode & MODE_FPU_TRAP;
+	cache->exit[id].mode = (t->b->mode & MODE_FPU_TRAP) | MODE_LATE_GS;
 	cache->exit[id].patch_off = emit_jmp(e, e->off + 5);
 	cache->exit[id].stub_off = e->off;
 	emit_mark(e, MARK_EXIT);
@@ -338,6 +351,10 @@ static void return_slow(struct tr *t, const u32 *from, unsigned n, u16 spilled)
 
 	while (n--)
 		emit_patch_here(e, from[n]);
+	if (t->gs_late) {
+		emit_load_abs(e, RAX, K(gs_host));
+		emit_wrfsbase_rax(e);
+	}
 	emit_load_abs(e, RAX, K(flags));
 	EMIT(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
 	e->spilled = spilled;

@@ -24,7 +24,7 @@ u32 new_exit(struct tr *t, enum exit_kind kind)
 	x->kind = kind;
 	x->goff = t->e.goff;
 	x->flavour = t->b->flavour;
-	x->mode = t->b->mode;
+	x->mode = t->b->mode & ~MODE_LATE_GS;
 	x->shadow = t->e.shadow_goff && t->e.goff == t->e.shadow_goff;
 	t->b->n_exits++;
 	return id;
@@ -52,8 +52,10 @@ void emit_exit(struct tr *t, u32 id) { emit_exit_as(t, id, t->b->flavour); }
 
 void callout(struct tr *t, bool resume)
 {
-	u32 id = new_exit(t, EXIT_CALLOUT);
+	u32 id;
 
+	sync_gs(t);
+	id = new_exit(t, EXIT_CALLOUT);
 	cache->exit[id].insn = keep_insn(t);
 	emit_mark(&t->e, MARK_BOUNDARY);
 	emit_exit(t, id);
@@ -71,419 +73,6 @@ static void raise(struct tr *t, u8 vector)
 	emit_mark(&t->e, MARK_BOUNDARY);
 	emit_exit(t, id);
 	t->end = true;
-}
-
-static bool may_chain(const struct tr *t, u64 target)
-{
-	if (ARENA->policy.no_chain || (t->b->mode & MODE_STEP))
-		return false;
-	if (block_is_global(t->b))
-		return target >> 63;
-	/* Another page may be remapped at any time, that behind an instruction across the end too. */
-	return (target & PAGE_MASK) == (t->b->gva & PAGE_MASK) && t->b->page1 == ~0UL &&
-	       (target & ~PAGE_MASK) <= PAGE_SIZE - 15;
-}
-
-/* RAX holds the target and is spilled. */
-static void emit_lookup(struct tr *t, i32 undo)
-{
-	u32 id = new_exit(t, EXIT_INDIRECT);
-
-	cache->exit[id].undo = undo;
-	t->e.spilled = 1u << RAX;
-	emit_mark(&t->e, MARK_TARGET);
-	emit_spill(&t->e, RBX);
-	emit_mark(&t->e, MARK_TARGET);
-	emit_u8(&t->e, 0xbb); /* mov ebx, imm32 */
-	emit_u32(&t->e, id);
-	emit_jmp(&t->e, t->b->flavour == FLAVOUR_USER ? cache->lookup_user :
-			(t->b->mode & MODE_CPL3) ? cache->lookup_soft_user : cache->lookup_kernel);
-	t->e.spilled = 0;
-}
-
-static bool has_lookup(const struct tr *t)
-{
-	return block_has_table(t->b->flavour, t->b->mode) && !ARENA->policy.no_chain;
-}
-
-/* The code at a branch's target side. patch_off is the rel32 that jumps here and that a
- * chain redirects; 0: emit a jump of our own (marked `kind`). */
-static void branch_to(struct tr *t, u64 target, u32 patch_off, enum mark_kind kind)
-{
-	struct emit *e = &t->e;
-	bool chain = may_chain(t, target);
-
-	/* Only the jump itself can be looked up by its exit record. */
-	if (!chain && kind == MARK_BRANCH)
-		kind = MARK_STEP;
-	if (chain || !has_lookup(t)) {
-		u32 id = new_exit(t, EXIT_CHAIN);
-		struct exit_rec *x = &cache->exit[id];
-		x->target = target;
-		if (chain && !patch_off) {
-			emit_mark(e, kind);
-			patch_off = emit_jmp(e, e->off + 5);
-		}
-		x->patch_off = chain ? patch_off : 0;
-		x->stub_off = e->off;
-		emit_mark(e, patch_off ? MARK_EXIT : kind);
-		emit_exit(t, id);
-		return;
-	}
-	emit_mark(e, patch_off ? MARK_STEP : kind);
-	emit_store_abs(e, RAX, spill_slot(t->b->flavour, RAX));
-	emit_mark(e, MARK_STEP);
-	emit_mov_imm(e, RAX, target);
-	emit_lookup(t, 0);
-}
-
-/* --- memory operands ------------------------------------------------------------------------ */
-bool is_soft(const struct tr *t)
-{
-	return t->b->flavour == FLAVOUR_SOFT || t->all_soft || soft_wanted(t->gpa) != SOFT_NO;
-}
-
-/* A00-A3 with an absolute address, as the ModRM form of the same move. */
-static void moffs_to_modrm(struct insn *in)
-{
-	static const u8 opcode[4] = { 0x8a, 0x8b, 0x88, 0x89 };
-
-	in->opcode = opcode[in->opcode & 3];
-	in->has_modrm = 1;
-	in->modrm = 0;
-	in->reg = RAX;
-	in->imm_len = 0;
-}
-
-/* RDI, the pointer, is all of the address. */
-static void emit_maskmov(struct emit *e, const struct insn *in)
-{
-	for (unsigned i = 0; i < in->off_prefix_end; i++) {
-		u8 p = in->bytes[i];
-		if (!is_segment_prefix(p) && p != 0x67)
-			emit_u8(e, p);
-	}
-	emit_bytes(e, in->bytes + in->off_prefix_end, in->len - in->off_prefix_end);
-}
-
-static void soft_body(struct tr *t, const struct insn *in, u8 reg, u8 reg2)
-{
-	struct emit *e = &t->e;
-	struct insn op = *in;
-	struct reenc r = { .form = MEM_BASE, .base = reg, .rsp_repl = REG_NONE, .load_to = REG_NONE };
-
-	if (op.moffs)
-		moffs_to_modrm(&op);
-	if (reg2 != 0xff) {
-		emit_spill(e, reg2);
-		emit_mark(e, MARK_RESTART);
-		emit_mov_imm(e, reg2, -t->fold);
-		emit_lea_sum(e, reg2, RSP, reg2, 0);
-		r.rsp_repl = reg2;
-	}
-	if (op.op == OP_MASKMOV)
-		emit_maskmov(e, &op);
-	else
-		emit_reencoded(e, &op, &r);
-	if (reg2 != 0xff) {
-		emit_mark(e, MARK_STEP);
-		if (op.rsp_written) {
-			emit_mov_imm(e, RSP, t->fold);
-			emit_lea_sum(e, RSP, RSP, reg2, 0);
-		}
-		emit_unspill(e, reg2);
-	}
-}
-
-/* Back to this flavour's own rights, after a soft operand. The instruction is done. */
-static void emit_close(struct tr *t)
-{
-	struct emit *e = &t->e;
-
-	if (t->b->flavour == FLAVOUR_SOFT || !ARENA->host.pkeys)
-		return;
-	for (unsigned r = RAX; r <= RDX; r++) {
-		emit_mark(e, MARK_DONE);
-		emit_spill(e, r);
-	}
-	emit_mark(e, MARK_DONE);
-	emit_wrpkru(e, engine_rights(t->b->flavour, t->b->mode), GATE_SLOT);
-	for (unsigned r = RAX; r <= RDX; r++) {
-		emit_unspill(e, r);
-		emit_mark(e, MARK_DONE);
-	}
-}
-
-/* Resolve in C, run on the pointer, restore the pointer register. Accesses that need
- * something afterwards (bounce buffer, trace) take the second, out-of-line copy. */
-static void soft(struct tr *t)
-{
-	struct emit *e = &t->e;
-	struct pending_soft *p;
-	u32 id;
-
-	if (t->in.vsib) { /* no single address */
-		t->in.op = OP_GATHER;
-		callout(t, true);
-		return;
-	}
-	p = &t->pending[t->n_pending++];
-	p->in = t->in;
-	p->goff = e->goff;
-	p->reg = scratch_pick(&t->in, 0);
-	p->reg2 = khigh(t) && t->in.rsp_read ? scratch_pick(&t->in, 1u << p->reg) : 0xff;
-	p->exit = id = new_exit(t, EXIT_SOFT);
-	cache->exit[id].insn = keep_insn(t);
-	cache->exit[id].scratch = p->reg;
-	if (!quick_operand(t, p->reg, id)) {
-		emit_mark(e, MARK_BOUNDARY);
-		emit_exit(t, id);
-	}
-	if (t->b->flavour != FLAVOUR_USER) {
-		cache->exit[id].resume_a = e->off;
-		e->spilled = 1u << p->reg;
-		e->flags = MARK_SOFT;
-		emit_mark(e, MARK_RESTART);
-		soft_body(t, &t->in, p->reg, p->reg2);
-		e->flags = 0;
-		e->goff += t->in.len;
-		emit_mark(e, MARK_DONE);
-		emit_unspill(e, p->reg);
-		emit_close(t);
-		e->goff -= t->in.len;
-	} /* else: rare enough to end in C */
-	cache->exit[id].done = p->back = e->off;
-}
-
-static void finish_soft(struct tr *t, struct pending_soft *p)
-{
-	struct emit *e = &t->e;
-	u32 id = new_exit(t, EXIT_SOFT_DONE);
-
-	cache->exit[id].resume_a = p->back;
-	cache->exit[id].insn = cache->exit[p->exit].insn;
-	cache->exit[id].scratch = p->reg;
-	cache->exit[id].goff = p->goff;
-	cache->exit[p->exit].resume_b = e->off;
-	e->goff = p->goff;
-	e->spilled = 1u << p->reg;
-	e->flags = MARK_SOFT;
-	emit_mark(e, MARK_RESTART);
-	soft_body(t, &p->in, p->reg, p->reg2);
-	e->flags = 0;
-	emit_mark(e, MARK_EXIT);
-	emit_exit(t, id);
-	e->spilled = 0;
-}
-
-u64 rip_target(const struct tr *t)
-{
-	u64 a = t->next_rip + t->in.disp;
-
-	return t->in.addrsize == 4 ? (u32)a : a;
-}
-
-/* Can kernel-high code run this operand as gs:[...] or [rsp...]? */
-static bool khigh_direct(const struct insn *in)
-{
-	if (in->addrsize != 8 || (in->seg_override && in->seg != SEG_GS) || in->len > 12)
-		return false;
-	return !(in->base == RSP && in->seg_override);
-}
-
-static void emit_moffs(struct tr *t, u8 seg)
-{
-	struct emit *e = &t->e;
-
-	if (seg)
-		emit_u8(e, seg);
-	for (unsigned i = 0; i < t->in.len; i++) {
-		u8 p = t->in.bytes[i];
-		if (i < t->in.off_prefix_end && seg && is_segment_prefix(p))
-			continue;
-		emit_u8(e, p);
-	}
-}
-
-/* The instruction with its memory operand as this flavour addresses it. load_to: see
- * struct reenc; that register is then free to hold the address. The instruction's own
- * mark has been set by the caller; returns with spills undone and marked. */
-static void emit_direct(struct tr *t, i8 load_to, i8 rsp_repl)
-{
-	struct emit *e = &t->e;
-	struct insn *in = &t->in;
-	struct reenc r = { .form = MEM_KEEP, .rsp_repl = rsp_repl, .load_to = load_to };
-	u8 own = in->seg_override ? (in->seg == SEG_GS ? 0x65 : 0x64) : 0;
-	i8 reg = REG_NONE;
-
-	if (khigh(t))
-		r.seg = in->base == RSP ? 0 : own == 0x65 ? 0x64 : 0x65;
-	else if (load_to >= 0)
-		r.seg = own;
-	if (in->moffs) {
-		emit_moffs(t, r.seg);
-		return;
-	}
-	if (in->base == BASE_RIP) {
-		u64 a = rip_target(t);
-		if (!khigh(t))
-			r.seg = own;
-		if (khigh(t) && (i64)a == (i32)a) {
-			r.form = MEM_ABS32;
-			r.abs = (i32)a;
-		} else {
-			r.form = MEM_BASE;
-			if (load_to >= 0) {
-				r.base = load_to;
-			} else {
-				reg = scratch_pick(in, rsp_repl >= 0 ? 1u << rsp_repl : 0);
-				r.base = reg;
-				emit_spill(e, reg);
-				emit_mark(e, MARK_RESTART);
-			}
-			emit_mov_imm(e, r.base, a);
-		}
-	}
-	emit_reencoded(e, in, &r);
-	if (reg >= 0) {
-		e->goff += in->len;
-		emit_mark(e, rsp_repl >= 0 ? MARK_STEP : MARK_DONE);
-		emit_unspill(e, reg);
-		e->goff -= in->len;
-	}
-}
-
-/* --- RSP as a value in kernel-high code -------------------------------------------------------- */
-static bool is_mov_rr(const struct insn *in)
-{
-	return in->map == 0 && !in->vex && (in->opcode == 0x89 || in->opcode == 0x8b) && in->rm >= 0 &&
-	       in->opsize == 8;
-}
-
-static bool mov_rsp_short(struct tr *t)
-{
-	struct insn *in = &t->in;
-	struct emit *e = &t->e;
-	u8 dst, src;
-
-	if (!is_mov_rr(in))
-		return false;
-	dst = in->opcode == 0x89 ? in->rm : in->reg;
-	src = in->opcode == 0x89 ? in->reg : in->rm;
-	if (dst == src)
-		return true; /* mov rsp, rsp */
-	emit_mark(e, MARK_BOUNDARY);
-	emit_mov_imm(e, dst, dst == RSP ? t->fold : -t->fold);
-	emit_mark(e, MARK_STEP);
-	emit_lea_sum(e, dst, dst == RSP ? RSP : src, dst == RSP ? src : dst, 0);
-	return true;
-}
-
-static void rsp_value(struct tr *t)
-{
-	struct emit *e = &t->e;
-	struct insn *in = &t->in;
-	struct reenc r = { .form = MEM_NONE, .load_to = REG_NONE };
-	u8 reg;
-
-	if (mov_rsp_short(t))
-		return;
-	reg = scratch_pick(in, 0);
-	emit_mark(e, MARK_BOUNDARY);
-	emit_spill(e, reg);
-	emit_mark(e, MARK_RESTART);
-	emit_mov_imm(e, reg, -t->fold);
-	emit_lea_sum(e, reg, RSP, reg, 0);
-	if (in->has_mem) {
-		emit_direct(t, REG_NONE, reg);
-	} else {
-		r.rsp_repl = reg;
-		emit_reencoded(e, in, &r);
-	}
-	if (in->rsp_written) {
-		emit_mark(e, MARK_STEP);
-		emit_mov_imm(e, RSP, t->fold);
-		emit_lea_sum(e, RSP, RSP, reg, 0);
-	}
-	e->goff += in->len;
-	emit_mark(e, MARK_DONE);
-	emit_unspill(e, reg);
-	e->goff -= in->len;
-}
-
-static void lea_khigh_rsp_base(struct tr *t)
-{
-	struct emit *e = &t->e;
-	struct insn *in = &t->in;
-	u8 dst = in->reg, reg;
-
-	emit_mark(e, MARK_BOUNDARY);
-	if (in->index < 0 && dst == RSP) {
-		emit_bytes(e, in->bytes, in->len);
-	} else if (in->index < 0) {
-		emit_mov_imm(e, dst, -t->fold);
-		emit_mark(e, MARK_STEP);
-		emit_lea_sum(e, dst, RSP, dst, (i32)in->disp);
-	} else {
-		u8 to;
-		reg = scratch_pick(in, 0);
-		to = dst == RSP ? reg : dst;
-		emit_spill(e, reg);
-		emit_mark(e, MARK_RESTART);
-		emit_mov_imm(e, reg, -t->fold);
-		emit_lea_sum(e, reg, RSP, reg, 0);
-		emit_u8(e, 0x48 | (to >= 8 ? 4 : 0) | (in->index >= 8 ? 2 : 0) | (reg >= 8 ? 1 : 0));
-		emit_u8(e, 0x8d);
-		emit_u8(e, 0x84 | (to & 7) << 3);
-		emit_u8(e, (u8)(__builtin_ctz(in->scale) << 6 | (in->index & 7) << 3 | (reg & 7)));
-		emit_u32(e, (u32)in->disp);
-		if (dst == RSP) {
-			emit_mark(e, MARK_STEP);
-			emit_mov_imm(e, RSP, t->fold);
-			emit_lea_sum(e, RSP, RSP, reg, 0);
-		}
-		e->goff += in->len;
-		emit_mark(e, MARK_DONE);
-		emit_unspill(e, reg);
-		e->goff -= in->len;
-	}
-}
-
-static void translate_lea(struct tr *t)
-{
-	struct insn *in = &t->in;
-	struct emit *e = &t->e;
-
-	if (in->code_size != 64) {
-		callout(t, true);
-		return;
-	}
-	if (in->base == BASE_RIP && in->opsize >= 4 && !(khigh(t) && in->reg == RSP)) {
-		u64 a = rip_target(t);
-		emit_mark(e, MARK_BOUNDARY);
-		emit_mov_imm(e, in->reg, in->opsize == 4 ? (u32)a : a);
-		return;
-	}
-	if (in->base == BASE_RIP || (khigh(t) && (in->opsize != 8 || in->addrsize != 8) &&
-				    (in->base == RSP || in->reg == RSP))) {
-		callout(t, true);
-		return;
-	}
-	if (khigh(t) && in->base == RSP) {
-		lea_khigh_rsp_base(t);
-	} else if (khigh(t) && in->reg == RSP) {
-		if (in->index >= 0 || in->base < 0) {
-			callout(t, true);
-			return;
-		}
-		emit_mark(e, MARK_BOUNDARY);
-		emit_mov_imm(e, RSP, t->fold);
-		emit_mark(e, MARK_STEP);
-		emit_lea_sum(e, RSP, RSP, in->base, (i32)in->disp);
-	} else {
-		emit_mark(e, MARK_BOUNDARY);
-		emit_bytes(e, in->bytes, in->len);
-	}
 }
 
 /* --- plain instructions ---------------------------------------------------------------------- */
@@ -568,7 +157,7 @@ static void translate_soft(struct tr *t)
 	u32 over[2];
 	unsigned n = c >= SOFT_BOTH && !t->all_soft ? translate_low(t, c == SOFT_BOTH, over) : 0;
 
-	soft(t);
+	emit_soft(t);
 	while (n--)
 		emit_patch_here(&t->e, over[n]);
 }
@@ -617,200 +206,13 @@ static void translate_implicit_mem(struct tr *t)
 		in->scale = 1;
 		in->mem_size = is_mmx(in) ? 8 : 16;
 		in->mem_access = ACC_READ | ACC_WRITE;
-		soft(t);
+		emit_soft(t);
 		return;
 	}
 	emit_mark(&t->e, MARK_BOUNDARY);
 	if (khigh(t))
 		emit_u8(&t->e, 0x65);
 	emit_bytes(&t->e, in->bytes, in->len);
-}
-
-/* --- stack and control transfer ----------------------------------------------------------------- */
-static bool stack_soft(const struct tr *t)
-{
-	return is_soft(t) || t->in.code_size != 64;
-}
-
-static void translate_push_pop(struct tr *t)
-{
-	struct insn *in = &t->in;
-
-	if (khigh(t) && !stack_soft(t) && in->op == OP_POP && in->rsp_written && !in->has_mem && in->opsize == 8) {
-		translate_pop_rsp(t);
-		return;
-	}
-	if (stack_soft(t) && (in->op == OP_PUSH ? quick_push(t) : quick_pop(t)))
-		return;
-	if (stack_soft(t) || (khigh(t) && in->rsp_read) || (in->has_mem && khigh(t) && !khigh_direct(in))) {
-		callout(t, true);
-		return;
-	}
-	emit_mark(&t->e, MARK_BOUNDARY);
-	if (in->has_mem)
-		emit_direct(t, REG_NONE, REG_NONE);
-	else
-		emit_bytes(&t->e, in->bytes, in->len);
-}
-
-static void translate_leave(struct tr *t)
-{
-	struct emit *e = &t->e;
-
-	if (stack_soft(t) && quick_leave(t))
-		return;
-	if (stack_soft(t) || t->in.opsize != 8) {
-		callout(t, true);
-		return;
-	}
-	emit_mark(e, MARK_BOUNDARY);
-	if (!khigh(t)) {
-		emit_bytes(e, t->in.bytes, t->in.len);
-		return;
-	}
-	emit_spill(e, RAX);
-	emit_mark(e, MARK_RESTART);
-	emit_mov_imm(e, RAX, t->fold);
-	emit_lea_sum(e, RAX, RBP, RAX, 8);
-	EMIT(e, 0x65, 0x48, 0x8b, 0x6d, 0x00); /* mov rbp, gs:[rbp] */
-	emit_mark(e, MARK_STEP);
-	EMIT(e, 0x48, 0x89, 0xc4); /* mov rsp, rax */
-	e->goff += t->in.len;
-	emit_mark(e, MARK_DONE);
-	emit_unspill(e, RAX);
-	e->goff -= t->in.len;
-}
-
-/* Pushes the return address. State before: exact but for e->spilled. After: MARK_STEP. */
-static void emit_push_return(struct tr *t)
-{
-	struct emit *e = &t->e;
-
-	emit_u8(e, 0x68); /* push simm32 */
-	emit_u32(e, (u32)t->next_rip);
-	if ((i64)t->next_rip != (i32)t->next_rip) {
-		e->flags |= MARK_PUSHED;
-		emit_mark(e, MARK_RESTART);
-		EMIT(e, 0xc7, 0x44, 0x24, 0x04); /* mov dword [rsp+4], imm32 */
-		emit_u32(e, (u32)(t->next_rip >> 32));
-		e->flags &= ~MARK_PUSHED;
-	}
-	emit_mark(e, MARK_STEP);
-}
-
-static void translate_call(struct tr *t)
-{
-	t->end = true;
-	if (!stack_soft(t) && t->in.opsize == 8) {
-		emit_mark(&t->e, MARK_BOUNDARY);
-		emit_push_return(t);
-	} else if (!stack_soft(t) || !quick_call(t)) {
-		callout(t, false);
-		return;
-	}
-	branch_to(t, t->in.imm, 0, MARK_BRANCH);
-}
-
-static void leave_by_lookup(struct tr *t, i32 undo)
-{
-	emit_lookup(t, undo);
-	t->end = true;
-}
-
-static void translate_ret(struct tr *t)
-{
-	struct emit *e = &t->e;
-	i32 drop = 8 + (t->in.opcode == 0xc2 ? (u16)t->in.imm : 0);
-
-	if (has_lookup(t) && stack_soft(t) && quick_ret(t, drop)) {
-		leave_by_lookup(t, -drop);
-		return;
-	}
-	if (stack_soft(t) || !has_lookup(t) || t->in.opsize != 8) {
-		callout(t, false);
-		return;
-	}
-	emit_mark(e, MARK_BOUNDARY);
-	emit_spill(e, RAX);
-	emit_mark(e, MARK_RESTART);
-	emit_u8(e, 0x58); /* pop rax */
-	emit_mark(e, MARK_STEP);
-	if (t->in.opcode == 0xc2) {
-		EMIT(e, 0x48, 0x8d, 0xa4, 0x24); /* lea rsp, [rsp + disp32] */
-		emit_u32(e, (u16)t->in.imm);
-	}
-	leave_by_lookup(t, -drop);
-}
-
-static void translate_indirect(struct tr *t)
-{
-	struct emit *e = &t->e;
-	struct insn *in = &t->in;
-	bool call = in->op == OP_CALL_IND;
-
-	if (has_lookup(t) && stack_soft(t) && (in->has_mem || in->rm != RSP) && quick_indirect(t, call)) {
-		leave_by_lookup(t, call ? 8 : 0);
-		return;
-	}
-	if (stack_soft(t) || !has_lookup(t) || in->opsize != 8 || (in->has_mem && khigh(t) && !khigh_direct(in)) ||
-	    (!in->has_mem && in->rm == RSP)) {
-		callout(t, false);
-		return;
-	}
-	emit_mark(e, MARK_BOUNDARY);
-	emit_spill(e, RAX);
-	emit_mark(e, MARK_RESTART);
-	if (in->has_mem) {
-		emit_direct(t, RAX, REG_NONE);
-	} else if (in->rm != RAX) {
-		emit_u8(e, 0x48 | (in->rm >= 8)); /* mov rax, reg */
-		emit_u8(e, 0x8b);
-		emit_u8(e, 0xc0 | (in->rm & 7));
-	}
-	if (call)
-		emit_push_return(t);
-	leave_by_lookup(t, call ? 8 : 0);
-}
-
-static void translate_jcc(struct tr *t)
-{
-	struct emit *e = &t->e;
-	u32 taken;
-
-	emit_mark(e, MARK_BOUNDARY);
-	emit_u8(e, 0x0f);
-	emit_u8(e, 0x80 | t->in.cond);
-	emit_u32(e, 0);
-	taken = e->off - 4;
-	e->goff += t->in.len;
-	branch_to(t, t->next_rip, 0, MARK_BOUNDARY);
-	emit_patch_here(e, taken);
-	branch_to(t, t->in.imm, taken, MARK_STEP);
-	t->end = true;
-}
-
-/* LOOP, LOOPE, LOOPNE, JRCXZ exist with 8-bit displacements only. */
-static void translate_loop(struct tr *t)
-{
-	struct emit *e = &t->e;
-	u32 not_taken;
-
-	if (t->in.code_size != 64) {
-		callout(t, false);
-		return;
-	}
-	emit_mark(e, MARK_BOUNDARY);
-	if (t->in.addrsize == 4)
-		emit_u8(e, 0x67);
-	emit_u8(e, 0xe0 | t->in.cond);
-	emit_u8(e, 5);
-	e->goff += t->in.len;
-	emit_mark(e, MARK_BOUNDARY);
-	not_taken = emit_jmp(e, e->off);
-	branch_to(t, t->in.imm, 0, MARK_BRANCH);
-	emit_patch_here(e, not_taken);
-	branch_to(t, t->next_rip, 0, MARK_BOUNDARY);
-	t->end = true;
 }
 
 /* --- strings, time, interrupts flag ------------------------------------------------------------ */
@@ -904,8 +306,20 @@ static bool callout_resumes(u16 op)
 	return false;
 }
 
+/* Does it neither use the guest's GS nor leave the block, but by what sees to FS.base itself? */
+static bool gs_can_wait(const struct insn *in)
+{
+	switch (in->op) {
+	case OP_NOP: case OP_JMP: case OP_SWAPGS: case OP_SYSRET: case OP_IRET: return true;
+	case OP_COPY: return !in->has_mem && !in->fpu;
+	}
+	return false;
+}
+
 static void translate_op(struct tr *t)
 {
+	if (!gs_can_wait(&t->in))
+		sync_gs(t);
 	switch (t->in.op) {
 	case OP_COPY: translate_copy(t); break;
 	case OP_NOP: /* a host instruction, so that an interrupt can come before and after it */
@@ -925,10 +339,7 @@ static void translate_op(struct tr *t)
 	case OP_CALL: translate_call(t); break;
 	case OP_RET: translate_ret(t); break;
 	case OP_JMP_IND: case OP_CALL_IND: translate_indirect(t); break;
-	case OP_JMP:
-		branch_to(t, t->in.imm, 0, MARK_BOUNDARY);
-		t->end = true;
-		break;
+	case OP_JMP: translate_jmp(t); break;
 	case OP_JCC: translate_jcc(t); break;
 	case OP_LOOP: case OP_JRCXZ: translate_loop(t); break;
 	case OP_MOVS: case OP_STOS: case OP_LODS: case OP_CMPS: case OP_SCAS: translate_string(t); break;
@@ -1035,7 +446,7 @@ static void translate_insns(struct tr *t, unsigned max)
 			emit_u8(&t->e, 0x90);
 		}
 		translate_op(t);
-		pos += t->in.len;
+		pos = (u32)(t->next_rip - b->gva);
 		b->n_insns++;
 		b->guest_len = pos;
 		if (t->last)
@@ -1043,6 +454,7 @@ static void translate_insns(struct tr *t, unsigned max)
 	}
 	if (!t->end && pos) {
 		t->e.goff = pos;
+		sync_gs(t);
 		branch_to(t, code_size == 64 ? b->gva + pos : (u32)(b->gva + pos), 0, MARK_BOUNDARY);
 	}
 }
@@ -1062,6 +474,7 @@ static bool emit_block(struct tr *t, u32 skip)
 	t->e = (struct emit){ .off = b->code_off, .b = b, .block = cache->n_blocks };
 	t->end = false;
 	t->n_pending = t->n_miss = 0;
+	t->gs_late = khigh(t) && (b->mode & MODE_LATE_GS);
 	emit_gates_begin();
 	if (b->mode & MODE_STEP)
 		max = 1;

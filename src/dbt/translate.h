@@ -25,6 +25,7 @@ struct tr {
 	bool end, all_soft;
 	bool apart;      /* a byte between instructions, so that two do not make up a third */
 	bool last;       /* the block ends behind this instruction in any case */
+	bool gs_late;    /* kernel-high: FS.base is not yet what slots.gs_host says */
 	unsigned n_pending;
 	struct pending_soft pending[BLOCK_INSNS];
 	unsigned n_miss;
@@ -39,9 +40,33 @@ u64 rip_target(const struct tr *t); /* what a RIP-relative operand addresses */
 /* Leaves through exit `id`. The caller has marked the first byte. */
 void emit_exit(struct tr *t, u32 id);
 void emit_exit_as(struct tr *t, u32 id, u8 flavour); /* in the state of that flavour's code */
-bool is_soft(const struct tr *t); /* its memory operand must be */
 /* Leaves for cpu_ops[]; resume: the block goes on behind it. */
 void callout(struct tr *t, bool resume);
+
+/* operand.c */
+bool is_soft(const struct tr *t); /* its memory operand must be */
+void emit_soft(struct tr *t);
+void finish_soft(struct tr *t, struct pending_soft *p); /* at the block's end */
+bool khigh_direct(const struct insn *in); /* can kernel-high code run it as gs:[...] or [rsp...]? */
+/* The instruction with its memory operand as this flavour addresses it. load_to: see
+ * struct reenc; that register is then free to hold the address. The instruction's own
+ * mark has been set by the caller; returns with spills undone and marked. */
+void emit_direct(struct tr *t, i8 load_to, i8 rsp_repl);
+void rsp_value(struct tr *t); /* an instruction of kernel-high code that uses RSP as a value */
+void translate_lea(struct tr *t);
+
+/* branch.c: the stack, and control transfer, which ends the block. */
+/* The code at a branch's target side. patch_off is the rel32 that jumps here and that a
+ * chain redirects; 0: emit a jump of our own (marked `kind`). */
+void branch_to(struct tr *t, u64 target, u32 patch_off, enum mark_kind kind);
+void translate_jmp(struct tr *t);
+void translate_push_pop(struct tr *t);
+void translate_leave(struct tr *t);
+void translate_call(struct tr *t);
+void translate_ret(struct tr *t);
+void translate_indirect(struct tr *t);
+void translate_jcc(struct tr *t);
+void translate_loop(struct tr *t);
 
 /* low.c: an access of kernel-high code to the low half or, if `both`, to either, before the
  * soft operand that stands in for it. Returns how many rel32 in `over` jump over that one;
@@ -63,6 +88,8 @@ void quick_finish(struct tr *t); /* what misses do, at the block's end */
 
 /* system.c: privileged instructions in line. False: nothing emitted, call out. */
 bool translate_system(struct tr *t);
+/* At an instruction's boundary: loads FS.base if that has been put off. */
+void sync_gs(struct tr *t);
 void translate_pop_rsp(struct tr *t);
 /* The instruction is done: what follows is at the next boundary, but for these registers
  * (b: or -1). */

@@ -103,6 +103,57 @@ static void calls(void)
 	wr_cr4(rd_cr4() & ~(1UL << 21));
 }
 
+/* GS between SYSCALL and SWAPGS, between SWAPGS and SYSRET, and behind both, in all orders. Each
+ * entry leaves in RAX what it has read by GS. */
+LABEL(gs_first);
+LABEL(gs_jumps);
+LABEL(gs_twice);
+LABEL(gs_both);
+LABEL(gs_flags);
+LABEL(gs_taken);
+asm(".text\n"
+    "gs_first: mov %gs:0,%rax; swapgs; swapgs; sysretq\n"
+    "gs_jumps: nop; jmp 1f; ud2; 1: xor %edx,%edx; swapgs; jmp 2f; ud2; 2: mov %gs:0,%rax; swapgs; jmp 3f; ud2; 3: sysretq\n"
+    "gs_twice: swapgs; swapgs; nop; mov %gs:(%rdx),%rax; sysretq\n"
+    "gs_both: swapgs; mov %gs:0,%rax; swapgs; add %gs:0,%rax; sysretq\n"
+    "gs_flags: swapgs; mov %gs:0,%rax; swapgs; or $0x200000,%r11; sysretq\n"
+    "gs_taken: swapgs; test %ebx,%ebx; jnz 1f; mov %gs:8,%rax; 1: mov %gs:0,%rax; swapgs; cmp $3,%ebx; jb 2f; sysretq; 2: nop; sysretq\n");
+
+SNIP(u_gs, "1: xor %edx,%edx; syscall; cmp %r12,%rax; jne 9f; cmp $7,%fs:16; jne 9f\n"
+	   "xor %edx,%edx; mov $0x3ffff,%eax; dec %ebx; jnz 1b; jmp 8f; 9: inc %r13; 8: nop");
+
+static void gs_order(void)
+{
+	static u64 kernel_gs[2] = { 0x1111, 0xbad }, user_gs[1] = { 0x2222 };
+	static const struct { const char *name; char *entry; u64 want; } try[] = {
+		{ "used first", gs_first, 0x2222 }, { "jumps", gs_jumps, 0x1111 }, { "swapped twice", gs_twice, 0x2222 },
+		{ "both", gs_both, 0x3333 }, { "unusual flags", gs_flags, 0x1111 }, { "branches", gs_taken, 0x1111 },
+	};
+	u64 *u = virt(map_new(UDATA, US | RW));
+
+	wrmsr(0xc0000080, rdmsr(0xc0000080) | 1);
+	wrmsr(0xc0000081, (u64)SEL_KCS << 32 | (u64)(SEL_UCS32 & ~3) << 48);
+	wrmsr(0xc0000084, 0x47fd5);
+	wrmsr(0xc0000100, UDATA);
+	wrmsr(0xc0000101, (u64)user_gs);
+	wrmsr(0xc0000102, (u64)kernel_gs);
+	u[2] = 7;
+	for (u32 i = 0; i < 3 * ARRAY_SIZE(try); i++) {
+		u32 k = i % ARRAY_SIZE(try);
+		wrmsr(0xc0000082, (u64)try[k].entry);
+		regs_init(&r);
+		r.rflags = 0x202;
+		r.rbx = 200;
+		r.r12 = try[k].want;
+		r.r13 = 0;
+		EQ("exit", RUN_USER(&r, u_gs), VEC_EXIT);
+		CHECK(!r.r13 && !r.rbx, "%s: %lx, %lu to go", try[k].name, r.rax, r.rbx);
+		EQ("GS", rdmsr(0xc0000101), (u64)user_gs);
+		EQ("kernel GS", rdmsr(0xc0000102), (u64)kernel_gs);
+	}
+	wrmsr(0xc0000101, 0);
+}
+
 /* What SYSRET loads into RFLAGS, by way of R11; single steps begin at once. */
 SNIP(k_sysret, "mov %rsp,%rbp; mov %rbx,%rsp; sysretq");
 SNIP(u_flags, "pushfq; pop %rax");
@@ -128,6 +179,7 @@ static void sysret_flags(void)
 
 const struct test tests[] = {
 	{ "crossing.calls", calls },
+	{ "crossing.gs_order", gs_order },
 	{ "crossing.sysret_flags", sysret_flags },
 	{ NULL, NULL },
 };
