@@ -41,6 +41,7 @@
 	X(TRACE_PT, "page-table pages traced") \
 	X(TRACE_CODE, "code pages traced") \
 	X(PT_WRITE, "page-table writes seen") \
+	X(PT_STORE, "page-table writes done in line") \
 	X(INVALIDATE, "ranges invalidated") \
 	X(HOST_MAP, "host calls: mmap") \
 	X(HOST_UNMAP, "host calls: munmap") \

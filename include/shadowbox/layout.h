@@ -32,6 +32,7 @@
 #define HOT_TABLE_K_HVA (HOT_HVA + 0x200000UL)    /* kernel lookup table, key KT */
 #define HOT_TABLE_U_HVA (HOT_HVA + 0x400000UL)    /* this view's user lookup table, key T */
 #define HOT_QUICK_HVA (HOT_HVA + 0x800000UL)      /* quick TLB (shadow.h), 4 MiB, key P */
+#define HOT_STORES_HVA (HOT_QUICK_HVA + 0x400000UL) /* struct table_store (shadow.h), key P */
 
 /* Default fold of the high half: hva = gla + FOLD (mod 2^64). */
 #define FOLD_DEFAULT 0x780000000000UL

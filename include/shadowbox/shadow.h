@@ -64,14 +64,30 @@ int soft_resolve(struct vcpu *v, gla_t a, u32 len, u32 acc, struct soft_ref *out
  * soft_resolve fills it. Translated code follows what it finds here without further
  * checks, so only code that may write everything anyway may write it (key P). */
 #define QUICK_ENTRIES 65536u /* indexed by bits 12 to 27 of the address */
+enum quick_use {
+	QUICK_READ, QUICK_WRITE,
+	QUICK_STORE, /* writes that are noted as struct table_store, to page tables in use too */
+	QUICK_USES
+};
 struct quick_entry {
 	struct {
-		u64 neg_page[2]; /* reads, writes: minus the page's address */
-		u64 delta;       /* from guest to host address */
-	} of[2];                 /* supervisor, user */
-	u64 unused[2];
+		u64 neg_page[QUICK_USES]; /* minus the page's address */
+		u64 delta;                /* from guest to host address */
+	} of[2];                          /* supervisor, user */
 };
 #define QUICK_TLB ((struct quick_entry *)HOT_QUICK_HVA)
+
+/* Writes to page tables that translated code has done by itself: each within one entry. What
+ * is derived from the tables follows at the next exit: before anything is filled, flushed or
+ * walked, so no later than processors notice. */
+struct table_store {
+	u64 hva; /* in the physmap */
+	u64 old; /* the entry, before */
+};
+#define STORES_MAX 255u
+#define TABLE_STORES ((struct table_store *)HOT_STORES_HVA)
+/* The first n are to be followed. */
+void shadow_stored(struct vcpu *v, unsigned n);
 
 /* --- traces ------------------------------------------------------------------- */
 struct trace_write {

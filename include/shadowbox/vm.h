@@ -44,6 +44,7 @@ struct policy {
 	bool no_bind;    /* leave it to the host's scheduler on which CPU each view runs */
 	bool uffd;       /* traces of large mappings by userfaultfd, if the host can */
 	bool no_adaptive;/* instructions that hit traces stay direct, and hit them again */
+	bool no_stores;  /* every write to a page table is done by C */
 	bool no_prefill; /* a fault maps one page, and nothing is mapped without one */
 	u32 block_max;   /* most guest instructions in a block */
 	u32 view_max;    /* most views, 0: VIEW_MAX */

@@ -36,7 +36,7 @@ static void clock_pair(u64 *tsc, u64 *ns)
 
 static u64 measure_tsc_khz(void)
 {
-	u64 tsc0, ns0, tsc1, ns1;
+	u64 tsc0 = 0, ns0 = 0, tsc1 = 0, ns1 = 0;
 
 	clock_pair(&tsc0, &ns0);
 	while (now_ns() - ns0 < 20000000)

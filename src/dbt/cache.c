@@ -308,6 +308,7 @@ void cache_check_premises(const struct vcpu *v)
 		[PREMISE_STAR] = (v->star & ~0xffffffffUL) | (v->efer & EFER_SCE),
 		[PREMISE_SFMASK] = v->sfmask,
 		[PREMISE_SMAP] = v->cr4 & CR4_SMAP,
+		[PREMISE_FSGSBASE] = v->cr4 & CR4_FSGSBASE,
 		[PREMISE_TSC] = (u32)v->tsc_aux | (v->cr4 & CR4_TSD) << 32 | (u64)(v->tsc_offset != 0) << 63,
 	};
 
@@ -510,7 +511,8 @@ void dbt_unmapped(unsigned slot, gla_t start, u64 len)
 }
 
 /* --- guilty instructions ------------------------------------------------------------------ */
-#define SOFT_KEY(entry) ((entry) & ~(3UL << 62))
+#define SOFT_CLASS_SHIFT 61
+#define SOFT_KEY(entry) ((entry) & (BIT(SOFT_CLASS_SHIFT) - 1))
 
 static u32 soft_slot(u64 gpa)
 {
@@ -558,7 +560,7 @@ void dbt_code_written(gpa_t page, u32 off, u32 len, bool all)
 
 enum soft_class soft_wanted(u64 gpa)
 {
-	return cache->soft[soft_slot(gpa)] >> 62;
+	return cache->soft[soft_slot(gpa)] >> SOFT_CLASS_SHIFT;
 }
 
 void soft_add(u64 gpa, enum soft_class c)
@@ -577,5 +579,5 @@ void soft_add(u64 gpa, enum soft_class c)
 		cache->n_soft++;
 		VCPU->counters[CTR_SOFTEN]++;
 	}
-	cache->soft[i] = (gpa + 1) | (u64)c << 62;
+	cache->soft[i] = (gpa + 1) | (u64)c << SOFT_CLASS_SHIFT;
 }

@@ -42,6 +42,7 @@ enum exit_kind {
 	EXIT_CALLOUT,  /* run cpu_ops[], go on at resume_a if that is not 0 */
 	EXIT_SOFT,     /* resolve the memory operand; go on at resume_a (RAM) or resume_b */
 	EXIT_SOFT_DONE,/* write back a bounce buffer or a traced write; go on at resume_a */
+	EXIT_STORES,   /* that writes to page tables be followed; go on at resume_a */
 	EXIT_RAISE,    /* raise the exception whose vector is in `scratch` */
 	EXIT_INDIRECT, /* the lookup table lacks the target in spill slot 16; `undo` is what to
 	                * add to RSP if the target is not canonical */
@@ -113,6 +114,7 @@ enum premise {
 	PREMISE_STAR,   /* and EFER.SCE */
 	PREMISE_SFMASK,
 	PREMISE_SMAP,   /* accesses to user memory look at RFLAGS.AC: CR4.SMAP */
+	PREMISE_FSGSBASE, /* RDFSBASE and the like in line: CR4.FSGSBASE */
 	PREMISE_COUNT
 };
 
@@ -202,9 +204,9 @@ u64 table_get(bool user, u64 gva);
 void table_flush(bool user);
 bool table_has_low(void); /* the kernel's may hold code of the low half */
 /* Instructions found guilty: their memory operand cannot be direct. */
-/* Instructions whose operand could not be direct. SOFT_LOW, SOFT_BOTH: kernel-high code that
+/* Instructions whose operand could not be direct. SOFT_TABLE: it wrote to a page table. SOFT_LOW, SOFT_BOTH: kernel-high code that
  * reaches user memory, SOFT_BOTH kernel memory too; what neither path can do stays soft. */
-enum soft_class { SOFT_NO, SOFT_ALWAYS, SOFT_BOTH, SOFT_LOW };
+enum soft_class { SOFT_NO, SOFT_ALWAYS, SOFT_TABLE, SOFT_BOTH, SOFT_LOW };
 enum soft_class soft_wanted(u64 gpa);
 void soft_add(u64 gpa, enum soft_class c);
 /* Generates the common stubs at the start of the code cache (emit.c). */
@@ -226,6 +228,7 @@ struct slots {
 	u64 gs_base, kernel_gs_base;
 	u64 gs_host, kernel_gs_host; /* what the host's FS.base holds for them in kernel-high code */
 	u64 fs_base;
+	u64 sel[6];       /* of the data segments, to be read (enum seg_reg) */
 	u64 hold;         /* something waits for IF: setting it is for C */
 	u64 user_ready;   /* SYSRET may go straight to user code: view and table are right */
 	u64 iret_ready;   /* IRET too: no segment register would have to be cleared */
@@ -236,6 +239,7 @@ struct slots {
 	u64 address;      /* of an operand that should be in the low half */
 	u64 away;         /* the low half here is not the current address space's */
 	u64 use_soft;     /* no mapping could serve: for one run, let soft operands do it */
+	u64 stored;       /* TABLE_STORES to be followed; one byte of it counts */
 	u64 gate;         /* not 0: kernel code is on its way through a gate (emit.h) */
 };
 static inline struct slots *slots_of(u8 flavour)

@@ -9,10 +9,6 @@
 #include "engine.h"
 #include "shadowbox/sys.h"
 
-/* Kernel code whose GS.base cannot be folded: operands that use it hit an unmapped part of
- * the zone, fault, and become soft. */
-#define FS_POISON (CODE_RW_HVA + 0x80000000UL)
-
 static void set_fs(u64 base)
 {
 	if (engine.cur_fs == base)
@@ -114,6 +110,8 @@ static void load_kernel_slots(const struct vcpu *v, u8 flavour)
 	k->gs_host = folded(k->gs_base);
 	k->kernel_gs_host = folded(k->kernel_gs_base);
 	k->fs_base = v->seg[SEG_FS].base;
+	for (unsigned i = SEG_ES; i <= SEG_GS; i++)
+		k->sel[i] = v->seg[i].sel;
 	k->hold = v->irq_waiting | v->nmi_pending;
 	k->user_ready = user_ready(v, home);
 	load_iret_slots(v, k);
@@ -123,6 +121,7 @@ static void load_kernel_slots(const struct vcpu *v, u8 flavour)
 	k->cr[4] = v->cr4;
 	k->away = engine.use_soft || !home;
 	k->use_soft = engine.use_soft;
+	k->stored = 0;
 	k->gate = flavour != FLAVOUR_USER; /* engine_enter goes through one */
 	engine.use_soft = false;
 }
@@ -166,6 +165,8 @@ static void store_kernel_slots(struct vcpu *v, u8 flavour)
 		v->seg[SEG_GS].base = k->gs_base;
 	if (gla_is_canonical(k->kernel_gs_base))
 		v->kernel_gs_base = k->kernel_gs_base;
+	if (gla_is_canonical(k->fs_base))
+		v->seg[SEG_FS].base = k->fs_base;
 	if (flavour == FLAVOUR_USER && v->cpl != 3)
 		cpu_load_syscall_segments(v, 3);
 	else if (flavour == FLAVOUR_KHIGH && v->cpl == 3)
@@ -194,6 +195,16 @@ static void refuse_exit(struct vcpu *v)
 	v->rip = CODE_RX_HVA + cache->exit_user;
 }
 
+void context_stored(struct vcpu *v)
+{
+	struct slots *k = slots_of(FLAVOUR_KHIGH);
+	u8 n = (u8)k->stored;
+
+	k->stored = 0;
+	if (n)
+		shadow_stored(v, n);
+}
+
 void context_store(struct vcpu *v)
 {
 	u64 id = v->exit_id;
@@ -208,6 +219,7 @@ void context_store(struct vcpu *v)
 	else if (record)
 		engine.flavour = cache->exit[id].flavour;
 	store_kernel_slots(v, engine.flavour);
+	context_stored(v);
 	note_segment_bases(v, engine.flavour, record && !(cache->exit[id].mode & MODE_LATE_GS));
 	if (!record)
 		return; /* the handler has stored the exact state, or nothing has run */

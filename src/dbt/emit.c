@@ -44,6 +44,14 @@ static void emit_rip_op(struct emit *e, u8 opcode, unsigned reg, u64 addr)
 }
 void emit_store_abs(struct emit *e, unsigned reg, u64 addr) { emit_rip_op(e, 0x89, reg, addr); }
 void emit_load_abs(struct emit *e, unsigned reg, u64 addr) { emit_rip_op(e, 0x8b, reg, addr); }
+void emit_load16_abs(struct emit *e, unsigned reg, u64 addr)
+{
+	EMIT(e, 0x66);
+	emit_u8(e, 0x40 | (reg >= 8 ? 4 : 0));
+	EMIT(e, 0x8b);
+	emit_u8(e, 0x05 | (reg & 7) << 3);
+	emit_u32(e, (u32)(addr - (CODE_RX_HVA + e->off + 4)));
+}
 void emit_lea_abs(struct emit *e, unsigned reg, u64 addr) { emit_rip_op(e, 0x8d, reg, addr); }
 void emit_sub_abs(struct emit *e, unsigned reg, u64 addr) { emit_rip_op(e, 0x2b, reg, addr); }
 void emit_cmp_abs(struct emit *e, unsigned reg, u64 addr) { emit_rip_op(e, 0x3b, reg, addr); }

@@ -30,6 +30,7 @@ void emit_mark(struct emit *e, enum mark_kind kind);
 
 void emit_store_abs(struct emit *e, unsigned reg, u64 addr); /* mov [rip+..], reg (64-bit) */
 void emit_load_abs(struct emit *e, unsigned reg, u64 addr);
+void emit_load16_abs(struct emit *e, unsigned reg, u64 addr); /* its low half word alone */
 void emit_lea_abs(struct emit *e, unsigned reg, u64 addr);
 void emit_sub_abs(struct emit *e, unsigned reg, u64 addr);   /* these two change flags */
 void emit_cmp_abs(struct emit *e, unsigned reg, u64 addr);

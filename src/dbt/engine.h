@@ -55,6 +55,10 @@ void cpu_dump_registers(const struct vcpu *v); /* dump.c: the general ones, RIP 
 /* context.c: between struct vcpu and what translated code holds. */
 void context_load(struct vcpu *v, u8 flavour, u64 host_pc);
 void context_store(struct vcpu *v);
+/* FS.base of kernel code whose GS.base cannot be folded: operands that use it hit an unmapped
+ * part of the zone, fault, and become soft. */
+#define FS_POISON (CODE_RW_HVA + 0x80000000UL)
+void context_stored(struct vcpu *v); /* follows what translated code has written to page tables */
 void context_host_fs(void); /* libc's FS.base, for library code */
 bool context_kernel_ac(void); /* RFLAGS.AC while kernel-high code runs */
 /* User code from which SYSCALL may be taken in line (MODE_FAST). */

@@ -333,8 +333,16 @@ static enum after_exit resume_or_dispatch(struct vcpu *v, const struct exit_rec 
 	return GO_RESUME;
 }
 
+/* May what INVLPG flushes be the block's own page? A page of 1 GiB is flushed as a whole. */
+static bool flushes_itself(const struct vcpu *v, const struct insn *in)
+{
+	return in->op == OP_INVLPG && !((cpu_ea(v, in).v ^ v->rip) >> 30);
+}
+
 static enum after_exit callout(struct vcpu *v, const struct exit_rec *x, const struct insn *in, u64 *pc)
 {
+	u32 resume = flushes_itself(v, in) ? 0 : x->resume_a;
+
 	v->counters[CTR_EXIT_CALLOUT]++;
 	engine.doing = PROF_CALLOUT;
 	if (log_on(LOG_EXITS))
@@ -342,7 +350,7 @@ static enum after_exit callout(struct vcpu *v, const struct exit_rec *x, const s
 	flight_record(FLIGHT_CALLOUT, in->op, v->rip, v->gpr[RAX], v->gpr[RCX]);
 	switch (run_callout(v, in)) {
 	case CPU_NEXT:
-		return resume_or_dispatch(v, x, x->resume_a, pc);
+		return resume_or_dispatch(v, x, resume, pc);
 	case CPU_FAULT:
 		stack_fault(v, in);
 		return fault_to_guest(v);
@@ -424,6 +432,10 @@ enum after_exit exit_handle(struct vcpu *v, u64 *pc)
 		else
 			cpu_fault(v, x->scratch);
 		return fault_to_guest(v);
+	}
+	if (x->kind == EXIT_STORES) { /* context_store has done it */
+		*pc = CODE_RX_HVA + x->resume_a;
+		return cache->block[x->block].dead ? GO_DISPATCH : GO_RESUME;
 	}
 	in = &cache->insn[x->insn];
 	v->next_rip = v->rip + in->len;

@@ -128,7 +128,8 @@ static void store_native(struct vcpu *v, const ucontext_t *uc, u64 rip)
 	v->rflags = (v->rflags & ~(u64)FL_POPF) | (flags & FL_POPF);
 	__asm__ volatile("rdfsbase %0" : "=r"(v->seg[SEG_FS].base));
 	__asm__ volatile("rdgsbase %0" : "=r"(v->seg[SEG_GS].base));
-	slots_of(FLAVOUR_KHIGH)->gs_base = v->seg[SEG_GS].base; /* where context_store looks */
+	slots_of(FLAVOUR_KHIGH)->fs_base = v->seg[SEG_FS].base; /* where context_store looks */
+	slots_of(FLAVOUR_KHIGH)->gs_base = v->seg[SEG_GS].base;
 	v->rip = rip;
 	store_code_segment(v, uc);
 	engine.flavour = FLAVOUR_USER;
@@ -571,7 +572,7 @@ static void page_fault(struct vcpu *v, ucontext_t *uc, const struct block *b, co
 		return;
 	case FILL_SOFT:
 	case FILL_TRACED:
-		retry_soft(v, uc, b, m, low ? SOFT_BOTH : SOFT_ALWAYS, r == FILL_TRACED && ARENA->policy.no_adaptive);
+		retry_soft(v, uc, b, m, low ? SOFT_BOTH : r == FILL_TRACED ? SOFT_TABLE : SOFT_ALWAYS, r == FILL_TRACED && ARENA->policy.no_adaptive);
 		return;
 	}
 }
@@ -606,6 +607,7 @@ void fault_host(int sig, ucontext_t *uc)
 		GREG(uc, REG_RIP) = (u64)engine_xrstor_fixup;
 		return;
 	}
+	context_stored(v);
 	if (fault_runs_native(uc)) {
 		native_fault(v, uc, trap);
 		return;

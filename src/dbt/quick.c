@@ -99,8 +99,15 @@ static void emit_stack_address(struct emit *e, unsigned reg, unsigned base, i32 
 	emit_mark(e, MARK_RESTART);
 }
 
+static void emit_miss(struct tr *t, u32 exit)
+{
+	struct emit *e = &t->e;
+
+	t->miss[t->n_miss++] = (struct miss){ .at = emit_jmp(e, e->off), .exit = exit, .goff = e->goff, .spilled = e->spilled };
+}
+
 /* reg: from address to pointer. Misses leave by `exit`. */
-static void emit_find(struct tr *t, unsigned reg, u32 len, bool write, u32 exit)
+static void emit_find(struct tr *t, unsigned reg, u32 len, enum quick_use use, u32 exit)
 {
 	bool user = t->b->mode & MODE_CPL3;
 	struct emit *e = &t->e;
@@ -114,11 +121,11 @@ static void emit_find(struct tr *t, unsigned reg, u32 len, bool write, u32 exit)
 	     0x48, 0x8d, 0x0c, 0xcd, 0, 0, 0, 0);           /* lea rcx, [rcx*8] */
 	emit_lea_abs(e, RDX, HOT_QUICK_HVA + ENTRY_BIAS);
 	EMIT(e, 0x48, 0x8d, 0x14, 0xca);                    /* lea rdx, [rdx+rcx*8] */
-	emit_load_entry(e, offsetof(struct quick_entry, of[user].neg_page[write]));
+	emit_load_entry(e, offsetof(struct quick_entry, of[user].neg_page[use]));
 	emit_lea_sum(e, RCX, RCX, reg, (i32)len - 1);
 	EMIT(e, 0xc4, 0xe2, 0xeb, 0xf7, 0xc9,               /* shrx rcx, rcx, rdx: by 12 */
 	     0xe3, 0x05);                                   /* jrcxz over the jump */
-	t->miss[t->n_miss++] = (struct miss){ .at = emit_jmp(e, e->off), .exit = exit, .goff = e->goff, .spilled = e->spilled };
+	emit_miss(t, exit);
 	emit_load_entry(e, offsetof(struct quick_entry, of[user].delta));
 	emit_lea_sum(e, reg, reg, RCX, 0);
 }
@@ -151,19 +158,6 @@ void quick_finish(struct tr *t)
 	}
 }
 
-bool quick_operand(struct tr *t, unsigned reg, u32 exit)
-{
-	if (!suits(t) || !can_address(t))
-		return false;
-	emit_mark(&t->e, MARK_BOUNDARY);
-	lookup_begin(&t->e, reg);
-	emit_address(t, reg);
-	emit_find(t, reg, soft_operand_size(&t->in), t->in.mem_access & ACC_WRITE, exit);
-	lookup_end(&t->e);
-	return true;
-}
-
-/* --- the stack, branches ------------------------------------------------------------------ */
 /* Loads and stores of eight bytes at [reg], one of those that scratch_pick gives. */
 static void emit_at(struct emit *e, u8 opcode, unsigned reg, unsigned at)
 {
@@ -172,12 +166,117 @@ static void emit_at(struct emit *e, u8 opcode, unsigned reg, unsigned at)
 	emit_u8(e, (reg & 7) << 3 | (at & 7));
 }
 
+/* --- writes to page tables --------------------------------------------------------------- */
+/* By direct code too, which opens key P for it: the write is noted, and followed before it
+ * matters (struct table_store). */
+static bool stores(const struct tr *t)
+{
+	const struct insn *in = &t->in;
+	u32 len = soft_operand_size(in);
+
+	return khigh(t) && ARENA->host.bmi2 && !ARENA->policy.no_stores && !t->all_soft && in->op == OP_COPY && !in->fpu &&
+	       (in->mem_access & ACC_WRITE) && len <= 8 && !(len & (len - 1)) && soft_wanted(t->gpa) == SOFT_TABLE;
+}
+
+/* rcx = the last bits of reg, zero if an operand of this length is aligned; misses if not. */
+static void emit_check_aligned(struct tr *t, unsigned reg, u32 len, u32 exit)
+{
+	struct emit *e = &t->e;
+
+	emit_mov_imm(e, RDX, 64 - __builtin_ctz(len));
+	emit_u8(e, 0xc4); /* shlx rcx, reg, rdx */
+	emit_u8(e, reg >= 8 ? 0xc2 : 0xe2);
+	EMIT(e, 0xe9, 0xf7);
+	emit_u8(e, 0xc8 | (reg & 7));
+	EMIT(e, 0xe3, 0x05); /* jrcxz over the jump */
+	emit_miss(t, exit);
+}
+
+/* rdx = the entry that [reg] is part of. */
+static void emit_load_old(struct emit *e, unsigned reg, u32 len)
+{
+	if (len == 8) {
+		emit_at(e, 0x8b, RDX, reg);
+		return;
+	}
+	emit_mov_imm(e, RDX, 3);
+	emit_u8(e, 0xc4); /* shrx rdx, reg, rdx */
+	emit_u8(e, reg >= 8 ? 0xc2 : 0xe2);
+	EMIT(e, 0xeb, 0xf7);
+	emit_u8(e, 0xd0 | (reg & 7));
+	EMIT(e, 0x48, 0x8b, 0x14, 0xd5, 0, 0, 0, 0); /* mov rdx, [rdx*8] */
+}
+
+static void emit_load_stored(struct emit *e)
+{
+	EMIT(e, 0x0f, 0xb6, 0x0d); /* movzx ecx, byte [stored] */
+	emit_u32(e, (u32)(K(stored) - (CODE_RX_HVA + e->off + 4)));
+}
+
+/* Notes that the entry at [reg] will be written. A kernel that spoils the number of stores
+ * writes within their page, whatever it is. */
+static void emit_note(struct tr *t, unsigned reg, u32 len, u32 exit)
+{
+	struct emit *e = &t->e;
+
+	if (len > 1)
+		emit_check_aligned(t, reg, len, exit);
+	emit_load_stored(e);
+	emit_lea_disp(e, RCX, RCX, -(i32)STORES_MAX);
+	EMIT(e, 0xe3, 0x02, 0xeb, 0x05); /* jrcxz to the jump, jmp over it */
+	emit_miss(t, exit);
+	emit_load_old(e, reg, len);
+	emit_lea_abs(e, RAX, HOT_STORES_HVA + STORES_MAX * sizeof(struct table_store));
+	EMIT(e, 0x48, 0x8d, 0x0c, 0x09); /* lea rcx, [rcx+rcx] */
+	emit_u8(e, reg >= 8 ? 0x4c : 0x48);     /* mov [rax+rcx*8], reg */
+	EMIT(e, 0x89);
+	emit_u8(e, 0x04 | (reg & 7) << 3);
+	EMIT(e, 0xc8, 0x48, 0x89, 0x54, 0xc8, 0x08); /* mov [rax+rcx*8+8], rdx */
+	emit_load_stored(e);
+	emit_lea_disp(e, RCX, RCX, 1);
+	EMIT(e, 0x88, 0x0d); /* mov [stored], cl */
+	emit_u32(e, (u32)(K(stored) - (CODE_RX_HVA + e->off + 4)));
+}
+
+static void open_rights(struct emit *e)
+{
+	emit_store_abs(e, RAX, spill_slot(e->b->flavour, RAX));
+	e->spilled |= 1u << RAX;
+	emit_mark(e, MARK_RESTART);
+	emit_wrpkru(e, engine.pkru_inside[e->b->flavour], GATE_SLOT);
+}
+
+bool quick_operand(struct tr *t, unsigned reg, u32 exit)
+{
+	u32 len = soft_operand_size(&t->in);
+	bool store = stores(t);
+	struct emit *e = &t->e;
+
+	if (!(store || suits(t)) || !can_address(t))
+		return false;
+	emit_mark(e, MARK_BOUNDARY);
+	lookup_begin(e, reg);
+	emit_address(t, reg);
+	if (store)
+		open_rights(e);
+	emit_find(t, reg, len, store ? QUICK_STORE : t->in.mem_access & ACC_WRITE ? QUICK_WRITE : QUICK_READ, exit);
+	if (store)
+		emit_note(t, reg, len, exit);
+	lookup_end(e);
+	if (store) {
+		emit_unspill(e, RAX);
+		emit_mark(e, MARK_RESTART);
+	}
+	return true;
+}
+
+/* --- the stack, branches ------------------------------------------------------------------ */
 /* RCX is free until the lookup is closed. */
 static void open_push(struct tr *t, unsigned reg, u32 exit)
 {
 	lookup_begin(&t->e, reg);
 	emit_stack_address(&t->e, reg, RSP, -8);
-	emit_find(t, reg, 8, true, exit);
+	emit_find(t, reg, 8, QUICK_WRITE, exit);
 }
 
 static void push_imm(struct tr *t, unsigned reg, u64 val, u32 exit)
@@ -193,7 +292,7 @@ static void open_pop(struct tr *t, unsigned reg, unsigned base, u32 exit)
 {
 	lookup_begin(&t->e, reg);
 	emit_stack_address(&t->e, reg, base, 0);
-	emit_find(t, reg, 8, false, exit);
+	emit_find(t, reg, 8, QUICK_READ, exit);
 	lookup_end(&t->e);
 }
 
@@ -319,7 +418,7 @@ bool quick_indirect(struct tr *t, bool call)
 	if (in->has_mem) {
 		lookup_begin(e, reg);
 		emit_address(t, reg);
-		emit_find(t, reg, 8, false, exit);
+		emit_find(t, reg, 8, QUICK_READ, exit);
 		lookup_end(e);
 	}
 	emit_spill(e, RAX);

@@ -1,5 +1,5 @@
-/* System instructions in line: CLI, STI, STAC, CLAC, PUSHF, POPF, SWAPGS, SYSCALL, SYSRET, IRET to
- * user code, reads of control registers, POP RSP.
+/* System instructions in line: CLI, STI, STAC, CLAC, PUSHF, POPF, SYSCALL, SYSRET, IRET to user
+ * code, reads of control registers, POP RSP; those of segments are in segbase.c.
  *
  * They work on the kernel's slots (cache.h), which context.c copies from struct vcpu and
  * back; what is unusual leaves for the call-out of the same instruction. Up to the first
@@ -10,12 +10,8 @@
  * Not in line: kernel-low and 16/32-bit code, other operand sizes. */
 #include "engine.h"
 #include "shadowbox/sandbox.h"
-#include "translate.h"
+#include "system.h"
 
-#define K(field) (HOT_SLOTS_K_HVA + offsetof(struct slots, field))
-#define U(field) (HOT_SLOTS_U_HVA + offsetof(struct slots, field))
-#define UR(r) spill_slot(FLAVOUR_USER, r)
-#define KR(r) spill_slot(FLAVOUR_KHIGH, r)
 #define CC_E 4
 #define CC_NE 5
 
@@ -50,12 +46,6 @@ static void emit_cmp_eax(struct emit *e, u32 imm)
 	emit_u32(e, imm);
 }
 
-static void spill(struct emit *e, unsigned reg)
-{
-	emit_spill(e, reg);
-	emit_mark(e, MARK_RESTART);
-}
-
 void unspill_done(struct tr *t, unsigned a, int b)
 {
 	struct emit *e = &t->e;
@@ -70,8 +60,7 @@ void unspill_done(struct tr *t, unsigned a, int b)
 	e->goff -= t->in.len;
 }
 
-/* Leaves by call-out with nothing changed. */
-static void leave(struct tr *t)
+void leave(struct tr *t)
 {
 	u32 id = new_exit(t, EXIT_CALLOUT);
 
@@ -205,49 +194,6 @@ static bool translate_popf(struct tr *t)
 }
 
 /* --- privilege ---------------------------------------------------------------------------------- */
-/* FS.base stands for the guest's GS while kernel-high code runs. */
-static void emit_wrfsbase_rax(struct emit *e) { EMIT(e, 0xf3, 0x48, 0x0f, 0xae, 0xd0); }
-static void emit_wrgsbase_rax(struct emit *e) { EMIT(e, 0xf3, 0x48, 0x0f, 0xae, 0xd8); }
-
-static void emit_swap_slots(struct emit *e, u64 a, u64 b)
-{
-	emit_load_abs(e, RDX, a);
-	emit_load_abs(e, RAX, b);
-	emit_store_abs(e, RDX, b);
-	emit_store_abs(e, RAX, a);
-}
-
-static bool translate_swapgs(struct tr *t)
-{
-	struct emit *e = &t->e;
-
-	if (!khigh(t) || !ARENA->host.fsgsbase)
-		return false;
-	emit_mark(e, MARK_BOUNDARY);
-	spill(e, RAX);
-	spill(e, RDX);
-	emit_mark(e, MARK_STEP);
-	emit_swap_slots(e, K(gs_base), K(kernel_gs_base));
-	emit_swap_slots(e, K(gs_host), K(kernel_gs_host));
-	unspill_done(t, RAX, RDX);
-	t->gs_late = true; /* SYSRET may follow, and load it for user code */
-	return true;
-}
-
-void sync_gs(struct tr *t)
-{
-	struct emit *e = &t->e;
-
-	if (!t->gs_late)
-		return;
-	t->gs_late = false;
-	emit_mark(e, MARK_BOUNDARY);
-	spill(e, RAX);
-	emit_load_abs(e, RAX, K(gs_host));
-	emit_wrfsbase_rax(e);
-	emit_unspill(e, RAX);
-}
-
 static bool syscall_premises(struct tr *t)
 {
 	t->b->rests_on |= BIT(PREMISE_LSTAR) | BIT(PREMISE_STAR) | BIT(PREMISE_SFMASK);
@@ -344,13 +290,11 @@ static void save_flags(struct emit *e)
 	emit_mark(e, MARK_STEP);
 }
 
-/* Out of line: flags and registers (a mask) as they were, then the call-out. */
-static void return_slow(struct tr *t, const u32 *from, unsigned n, u16 spilled)
+/* Flags and registers (a mask) as they were. */
+static void take_back(struct tr *t, u16 spilled)
 {
 	struct emit *e = &t->e;
 
-	while (n--)
-		emit_patch_here(e, from[n]);
 	if (t->gs_late) {
 		emit_load_abs(e, RAX, K(gs_host));
 		emit_wrfsbase_rax(e);
@@ -364,7 +308,28 @@ static void return_slow(struct tr *t, const u32 *from, unsigned n, u16 spilled)
 		emit_mark(e, MARK_RESTART);
 		emit_unspill(e, r);
 	}
+}
+
+/* Out of line: the call-out instead. */
+static void return_slow(struct tr *t, const u32 *from, unsigned n, u16 spilled)
+{
+	while (n--)
+		emit_patch_here(&t->e, from[n]);
+	take_back(t, spilled);
 	leave(t);
+}
+
+/* Out of line: once more, from `start`, when page tables that were written are followed. Then
+ * the page that was missing is mapped before user code comes back to it. */
+static void follow_stores(struct tr *t, u32 from, u32 start, u16 spilled)
+{
+	u32 id = new_exit(t, EXIT_STORES);
+
+	cache->exit[id].resume_a = start;
+	emit_patch_here(&t->e, from);
+	take_back(t, spilled);
+	emit_mark(&t->e, MARK_BOUNDARY);
+	emit_exit(t, id);
 }
 
 /* Kernel code spilled it: the user's slot gets it. RAX is scratch. */
@@ -464,8 +429,8 @@ static void emit_fetch_desc(struct emit *e, u64 at, u64 to)
 static bool translate_iret(struct tr *t)
 {
 	struct emit *e = &t->e;
-	u16 sel = t->v->star >> 48;
-	u32 slow[7];
+	u16 sel = t->v->star >> 48, spilled = 1u << RAX | 1u << RCX | 1u << RDX | 1u << R11;
+	u32 slow[7], stored, start = e->off;
 
 	if (!khigh(t) || t->in.opsize != 8 || !syscall_premises(t))
 		return false;
@@ -480,6 +445,8 @@ static bool translate_iret(struct tr *t)
 	emit_fetch_desc(e, K(gdt_cs), K(desc_cs));
 	emit_fetch_desc(e, K(gdt_ss), K(desc_ss));
 	save_flags(e);
+	emit_cmp_zero(e, K(stored));
+	stored = emit_jcc(e, CC_NE);
 	emit_cmp_zero(e, K(iret_ready));
 	slow[0] = emit_jcc(e, CC_E);
 	slow[1] = emit_check_sel(e, RDX, (sel + 16) | 3);
@@ -498,7 +465,8 @@ static bool translate_iret(struct tr *t)
 	pass_register(e, R11);
 	emit_frame_load(e, RSP, 3);
 	emit_to_user(e, true);
-	return_slow(t, slow, 7, 1u << RAX | 1u << RCX | 1u << RDX | 1u << R11);
+	return_slow(t, slow, 7, spilled);
+	follow_stores(t, stored, start, spilled);
 	t->end = true;
 	return true;
 }
@@ -526,6 +494,9 @@ bool translate_system(struct tr *t)
 	case OP_PUSHF: return !is_soft(t) && translate_pushf(t);
 	case OP_POPF: return !is_soft(t) && translate_popf(t);
 	case OP_SWAPGS: return translate_swapgs(t);
+	case OP_RDFSBASE: case OP_RDGSBASE: return translate_read_base(t);
+	case OP_WRFSBASE: case OP_WRGSBASE: return translate_write_base(t);
+	case OP_MOV_FROM_SEG: return translate_read_sel(t);
 	case OP_SYSCALL: return translate_syscall(t);
 	case OP_SYSRET: return translate_sysret(t);
 	case OP_IRET: return !is_soft(t) && translate_iret(t);

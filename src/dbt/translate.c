@@ -290,8 +290,8 @@ static void translate_rdtsc(struct tr *t)
 	emit_mov_imm(e, RCX, (u32)t->v->tsc_aux);
 }
 
-/* Call-outs after which the block simply goes on: they change no mode, mapping, RIP or
- * interrupt state. */
+/* Call-outs after which the block simply goes on: they change no mode, RIP or interrupt state,
+ * nor what its own page is mapped to (for INVLPG, exits.c looks). */
 static bool callout_resumes(u16 op)
 {
 	switch (op) {
@@ -300,7 +300,7 @@ static bool callout_resumes(u16 op)
 	case OP_LGDT: case OP_LIDT: case OP_LAR: case OP_LSL: case OP_VERR: case OP_VERW:
 	case OP_MOV_FROM_SEG: case OP_RDMSR: case OP_CPUID: case OP_RDPMC: case OP_RDPID:
 	case OP_RDFSBASE: case OP_RDGSBASE: case OP_XGETBV: case OP_XSAVE: case OP_XRSTOR: case OP_XLAT:
-	case OP_WBINVD: case OP_MOV_DR: case OP_AAA: case OP_DAA: case OP_SALC:
+	case OP_WBINVD: case OP_INVLPG: case OP_MOV_DR: case OP_AAA: case OP_DAA: case OP_SALC:
 		return true;
 	}
 	return false;
@@ -310,7 +310,8 @@ static bool callout_resumes(u16 op)
 static bool gs_can_wait(const struct insn *in)
 {
 	switch (in->op) {
-	case OP_NOP: case OP_JMP: case OP_SWAPGS: case OP_SYSRET: case OP_IRET: return true;
+	case OP_NOP: case OP_JMP: case OP_SWAPGS: case OP_SYSRET: case OP_IRET: case OP_RDFSBASE:
+	case OP_RDGSBASE: case OP_MOV_FROM_SEG: return true;
 	case OP_COPY: return !in->has_mem && !in->fpu;
 	}
 	return false;
@@ -345,8 +346,8 @@ static void translate_op(struct tr *t)
 	case OP_MOVS: case OP_STOS: case OP_LODS: case OP_CMPS: case OP_SCAS: translate_string(t); break;
 	case OP_RDTSC: case OP_RDTSCP: translate_rdtsc(t); break;
 	case OP_CLI: case OP_STI: case OP_PUSHF: case OP_POPF: case OP_SWAPGS: case OP_SYSCALL: case OP_SYSRET:
-	case OP_IRET: case OP_MOV_CR:
-	case OP_STAC: case OP_CLAC:
+	case OP_IRET: case OP_MOV_CR: case OP_STAC: case OP_CLAC: case OP_RDFSBASE: case OP_RDGSBASE: case OP_WRFSBASE:
+	case OP_WRGSBASE: case OP_MOV_FROM_SEG:
 		if (!translate_system(t))
 			callout(t, callout_resumes(t->in.op));
 		break;

@@ -29,7 +29,7 @@ struct tr {
 	unsigned n_pending;
 	struct pending_soft pending[BLOCK_INSNS];
 	unsigned n_miss;
-	struct miss miss[2 * BLOCK_INSNS];
+	struct miss miss[4 * BLOCK_INSNS];
 };
 
 static inline bool khigh(const struct tr *t) { return t->b->flavour == FLAVOUR_KHIGH; }

@@ -64,6 +64,7 @@ static const struct accel_switch accel_switches[] = {
 	SWITCH("native", no_native, true, "user code runs as it is where it can (off: all is translated)"),
 	SWITCH("bind", no_bind, true, "all views on one CPU, moved when it is busy (off: the host's choice)"),
 	SWITCH("adaptive", no_adaptive, true, "instructions that write to traced pages turn soft"),
+	SWITCH("stores", no_stores, true, "writes to page tables are done in line"),
 	SWITCH("prefill", no_prefill, true, "pages are mapped before they fault, and around those that do"),
 	SWITCH("pkusig", no_pku_signals, true, "signals to a stack whose protection key is denied (off: as before Linux 6.12)"),
 	SWITCH("fsgsbase", no_fsgsbase, true, "RDFSBASE and its kind (off: system calls instead)"),

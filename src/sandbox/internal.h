@@ -32,7 +32,7 @@ extern struct sandbox sandbox;
 #define HOT_OFF_TABLE_K 0x100000UL
 #define HOT_OFF_TABLES_U 0x210000UL
 #define HOT_OFF_QUICK (HOT_OFF_TABLES_U + VIEW_MAX * TABLE_SIZE)
-#define HOT_QUICK_SIZE (QUICK_ENTRIES * sizeof(struct quick_entry))
+#define HOT_QUICK_SIZE (QUICK_ENTRIES * sizeof(struct quick_entry) + PAGE_SIZE) /* and the stores */
 #define HOT_OFF_TRAPS (HOT_OFF_QUICK + HOT_QUICK_SIZE)
 #define HOT_SIZE (HOT_OFF_TRAPS + VIEW_MAX * (u64)TRAP_STACK_SIZE)
 /* The tracer's mapping of all views' signal stacks. */

@@ -194,7 +194,7 @@ struct quick {
 	u64 written[64];          /* pages that may be written by way of them, hashed */
 };
 void quick_init(void);
-void quick_fill(u64 a, u64 pa, bool write, bool user);
+void quick_fill(u64 a, u64 pa, enum quick_use use, bool user);
 void quick_flush(void);
 void quick_drop(u64 a);
 void quick_traced(u32 pfn); /* writes to the page must be seen from now on */

@@ -20,7 +20,8 @@ static void clear(u32 i, bool user)
 {
 	struct quick_entry *e = &QUICK_TLB[i];
 
-	e->of[user].neg_page[0] = e->of[user].neg_page[1] = empty_tag(i);
+	for (unsigned use = 0; use < QUICK_USES; use++)
+		e->of[user].neg_page[use] = empty_tag(i);
 }
 
 void quick_init(void)
@@ -35,6 +36,8 @@ void quick_flush(void)
 {
 	struct quick *q = &shadow_pool->quick;
 
+	if (!q->used)
+		return;
 	for (u32 n = 0; n < q->used; n++)
 		clear(q->list[n] / 2, q->list[n] & 1);
 	q->used = 0;
@@ -57,29 +60,31 @@ static u64 *written_word(u64 pfn, u64 *bit)
 	return &shadow_pool->quick.written[h >> 26];
 }
 
-/* pa is RAM, and for a write not traced. */
-void quick_fill(u64 a, u64 pa, bool write, bool user)
+/* pa is RAM: for QUICK_WRITE not traced, for QUICK_STORE not as code. */
+void quick_fill(u64 a, u64 pa, enum quick_use use, bool user)
 {
 	struct quick *q = &shadow_pool->quick;
 	u64 page = a & PAGE_MASK, empty, bit, *word;
 	u32 i = index_of(a);
 	struct quick_entry *e = &QUICK_TLB[i];
 
-	if (e->of[user].neg_page[write] == -page)
+	if (e->of[user].neg_page[use] == -page)
 		return;
 	empty = empty_tag(i);
-	if (e->of[user].neg_page[0] == empty) {
+	if (e->of[user].neg_page[QUICK_READ] == empty) {
 		if (q->used == QUICK_USED_MAX)
 			quick_flush();
 		q->list[q->used++] = i * 2 + user;
 	}
-	if (e->of[user].neg_page[0] != -page)
-		e->of[user].neg_page[1] = empty;
-	e->of[user].neg_page[0] = -page;
+	if (e->of[user].neg_page[QUICK_READ] != -page)
+		clear(i, user);
+	e->of[user].neg_page[QUICK_READ] = -page;
 	e->of[user].delta = (u64)physmem_ptr(gpa(pa & PAGE_MASK)) - page;
-	if (!write)
+	if (use == QUICK_READ)
 		return;
-	e->of[user].neg_page[1] = -page;
+	e->of[user].neg_page[QUICK_STORE] = -page;
+	if (use == QUICK_WRITE)
+		e->of[user].neg_page[QUICK_WRITE] = -page;
 	word = written_word(pa >> PAGE_SHIFT, &bit);
 	*word |= bit;
 }

@@ -103,13 +103,13 @@ static int translate(struct vcpu *v, u64 a, u32 acc, struct soft_entry **out)
 	return entry_fill(v, e, a, acc, user);
 }
 
-/* What depends on RFLAGS.AC stays out, and writes that must be seen. */
-static void fill_quick(const struct vcpu *v, const struct soft_entry *e, u64 a, u32 acc)
+/* What depends on RFLAGS.AC stays out. */
+static void fill_quick(const struct vcpu *v, const struct soft_entry *e, u64 a, u32 acc, enum quick_use use)
 {
 	bool user = v->cpl == 3 && !(acc & ACC_IMPLICIT_SUPERVISOR);
 
 	if (!(acc & ACC_EXEC) && !(!user && e->user_page && (v->cr4 & CR4_SMAP)))
-		quick_fill(a, e->pa, acc & ACC_WRITE, user);
+		quick_fill(a, e->pa, use, user);
 }
 
 int soft_resolve(struct vcpu *v, gla_t a, u32 len, u32 acc, struct soft_ref *out)
@@ -133,7 +133,9 @@ int soft_resolve(struct vcpu *v, gla_t a, u32 len, u32 acc, struct soft_ref *out
 	else
 		out->kind = SOFT_RAM;
 	if (out->kind == SOFT_RAM)
-		fill_quick(v, e, a.v, acc);
+		fill_quick(v, e, a.v, acc, acc & ACC_WRITE ? QUICK_WRITE : QUICK_READ);
+	else if (out->kind == SOFT_TRACED && page_flags_of(e->pa) == PAGE_PT)
+		fill_quick(v, e, a.v, acc, QUICK_STORE);
 	return 0;
 }
 

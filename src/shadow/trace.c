@@ -35,9 +35,9 @@ void trace_set(struct vcpu *v, u64 pa, u8 flag)
 	s->page_flags[pfn] = old | flag;
 	count(v, flag == PAGE_PT ? CTR_TRACE_PT : CTR_TRACE_CODE);
 	log_msg(LOG_MMU, "mmu: trace %s %#lx\n", flag == PAGE_PT ? "table" : "code", pa & PAGE_MASK);
+	quick_traced(pfn);
 	if (old)
 		return;
-	quick_traced(pfn);
 	s->region_traced[pfn >> 9]++;
 	s->trace_log[s->trace_pos++ % TRACE_LOG_SIZE] = pfn;
 	if (view_self) {
@@ -103,6 +103,22 @@ void trace_write_end(struct vcpu *v, struct trace_write *tw)
 	for (unsigned i = 0; i < entries_touched(tw); i++)
 		if (pte[i] != tw->old[i])
 			uses_entry_changed(v, first + 8 * i, tw->old[i], pte[i]);
+}
+
+void shadow_stored(struct vcpu *v, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		u64 pa = (TABLE_STORES[i].hva & ~7UL) - PHYS_HVA, old = TABLE_STORES[i].old, now;
+
+		/* Kernel code could have spoilt the number of stores. */
+		if (!physmem_is_ram(&ARENA->machine.phys, gpa(pa)) || !(page_flags_of(pa) & PAGE_PT))
+			continue;
+		count(v, CTR_PT_WRITE);
+		count(v, CTR_PT_STORE);
+		now = *(u64 *)physmem_ptr(gpa(pa));
+		if (now != old)
+			uses_entry_changed(v, pa, old, now);
+	}
 }
 
 void trace_bulk_write(struct vcpu *v, gpa_t a, u32 len)

@@ -34,7 +34,7 @@ SNIP(u_cross,
      "cmp $0x1111,%r8; jne 9f; cmp $0x2222,%r9; jne 9f; cmp $0x3333,%r10; jne 9f; cmp $0x4444,%r12; jne 9f\n"
      "cmp $0x6666,%r14; jne 9f; cmp $0x7777,%r15; jne 9f\n"
      "mov $0x7fffffff,%eax; add $1,%eax; syscall; jno 9f; jc 9f; js 2f; 9: inc %r13\n"
-     "2: cmp $7,%fs:16; jne 9b; cmp $9,%gs:24; jne 9b; dec %ebx; jnz 1b");
+     "2: cmpl $7,%fs:16; jne 9b; cmpl $9,%gs:24; jne 9b; dec %ebx; jnz 1b");
 
 static void on_tick(struct regs *f)
 {
@@ -119,7 +119,7 @@ asm(".text\n"
     "gs_flags: swapgs; mov %gs:0,%rax; swapgs; or $0x200000,%r11; sysretq\n"
     "gs_taken: swapgs; test %ebx,%ebx; jnz 1f; mov %gs:8,%rax; 1: mov %gs:0,%rax; swapgs; cmp $3,%ebx; jb 2f; sysretq; 2: nop; sysretq\n");
 
-SNIP(u_gs, "1: xor %edx,%edx; syscall; cmp %r12,%rax; jne 9f; cmp $7,%fs:16; jne 9f\n"
+SNIP(u_gs, "1: xor %edx,%edx; syscall; cmp %r12,%rax; jne 9f; cmpl $7,%fs:16; jne 9f\n"
 	   "xor %edx,%edx; mov $0x3ffff,%eax; dec %ebx; jnz 1b; jmp 8f; 9: inc %r13; 8: nop");
 
 static void gs_order(void)

@@ -455,6 +455,63 @@ static void table_writes(void)
 SNIP(id_1, "mov $1,%eax");
 SNIP(id_2, "mov $2,%eax");
 
+/* A whole table in one go: more writes than anyone notes before they take effect. */
+SNIP(m_mov, "1: mov %rax,(%rdi); xor %rdx,%rax; add $8,%rdi; dec %ecx; jnz 1b");
+SNIP(m_xchg, "1: mov %rax,%rbx; xchg %rbx,(%rdi); xor %rdx,%rax; add $8,%rdi; dec %ecx; jnz 1b");
+SNIP(m_twice, "1: movq $0,(%rdi); mov %rax,(%rdi); xor %rdx,%rax; add $8,%rdi; dec %ecx; jnz 1b");
+SNIP(m_dword, "1: mov %eax,(%rdi); xor %edx,%eax; add $8,%rdi; dec %ecx; jnz 1b");
+SNIP(m_word, "1: mov %ax,(%rdi); ror $16,%eax; mov %ax,2(%rdi); ror $16,%eax; xor %edx,%eax; add $8,%rdi; dec %ecx; jnz 1b");
+SNIP(m_odd, "1: mov %eax,%ebx; shr $8,%ebx; mov %al,(%rdi); mov %bx,1(%rdi); shr $16,%ebx; mov %bl,3(%rdi); xor %edx,%eax; add $8,%rdi; dec %ecx; jnz 1b");
+SNIP(m_and, "1: lock andb $0xfd,(%rdi); add $8,%rdi; dec %ecx; jnz 1b");
+SNIP(m_or, "1: lock orb $2,(%rdi); add $8,%rdi; dec %ecx; jnz 1b");
+SNIP(m_btr, "1: lock btrl $1,(%rdi); add $8,%rdi; dec %ecx; jnz 1b");
+
+static void write_all(const char *code, u64 *table, u64 first, u64 turn)
+{
+	regs_init(&r);
+	r.rax = first;
+	r.rdx = turn;
+	r.rdi = (u64)table;
+	r.rcx = 512;
+	EQ("exit", run(&r, code), VEC_EXIT);
+	EQ("done", r.rcx, 0);
+}
+
+static void many_writes(void)
+{
+	static const char *const ways[] = { m_mov, m_xchg, m_twice, m_dword, m_word, m_odd };
+	u64 base = V & ~0x1fffffUL, f[2] = { page_alloc(), page_alloc() }, v, fl = P | RW | A | D;
+	u64 *table;
+
+	*(u64 *)virt(f[0]) = 0xf0;
+	*(u64 *)virt(f[1]) = 0xf1;
+	for (u64 i = 0; i < 512; i++)
+		map(base + 4096 * i, f[0], RW);
+	table = pte_of(base, 1);
+	for (u32 round = 0; round < 4 * ARRAY_SIZE(ways); round++) {
+		u32 odd = round / ARRAY_SIZE(ways) & 1;
+		write_all(ways[round % ARRAY_SIZE(ways)], table, f[odd] | fl, f[0] ^ f[1]);
+		flush_tlb();
+		for (u64 i = 0; i < 512; i++) {
+			EQ("entry", table[i], f[(i ^ odd) & 1] | fl);
+			EQ("read", try_read8(base + 4096 * i, &v), -1);
+			EQ("page", v, 0xf0 + ((i ^ odd) & 1));
+		}
+		write_all(round & 1 ? m_and : m_btr, table, 0, 0);
+		flush_tlb();
+		for (u64 i = 0; i < 512; i += 3)
+			EQ("read-only", try_write8(base + 4096 * i, 1), 14);
+		write_all(m_or, table, 0, 0);
+		flush_tlb();
+		for (u64 i = 0; i < 512; i += 5)
+			EQ("writable", try_write8(base + 4096 * i, 0xf0 + ((i ^ odd) & 1)), -1);
+	}
+	write_all(m_mov, table, 0, 0);
+	flush_tlb();
+	for (u64 i = 0; i < 512; i++)
+		EQ("gone", try_read8(base + 4096 * i, &v), 14);
+}
+
 static void user_code_high(void)
 {
 	u64 va = 0xffffd50000000000, pa = page_alloc(), pb = page_alloc();
@@ -507,6 +564,6 @@ const struct test tests[] = {
 	{ "paging.reserved_bits", reserved_bits }, { "paging.recursive", recursive },
 	{ "paging.roots", roots }, { "paging.global_pages", global_pages },
 	{ "paging.smap_smep", smap_smep }, { "paging.neighbours", neighbours },
-	{ "paging.table_writes", table_writes }, { "paging.user_code_high", user_code_high },
+	{ "paging.table_writes", table_writes }, { "paging.many_writes", many_writes }, { "paging.user_code_high", user_code_high },
 	{ "paging.no_pcid", no_pcid }, { NULL, NULL },
 };

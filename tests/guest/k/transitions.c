@@ -316,11 +316,60 @@ static void softness_forgotten(void)
 	}
 }
 
+/* Bases written by kernel code, in every place where that can be noticed. */
+SNIP(k_wrfs, "wrfsbase %rax; rdfsbase %rbx");
+SNIP(k_wrgs, "wrgsbase %rax; rdgsbase %rbx");
+SNIP(k_bases, "mov %rax,%rdx; mov $0x40,%ecx\n"
+     "1: wrgsbase %rax; cmp %gs:0,%rsi; jne 9f; swapgs; wrgsbase %rdi; swapgs; cmp %gs:0,%rsi; jne 9f\n"
+     "swapgs; rdgsbase %rbx; cmp %gs:8,%rsi; je 9f; swapgs; cmp %rbx,%rdi; jne 9f; rdgsbase %rbx; cmp %rax,%rbx; jne 9f\n"
+     "wrfsbase %rdi; cmpq $2,%fs:0; jne 9f; wrfsbase %rcx; rdfsbase %rbx; cmp %rcx,%rbx; jne 9f; dec %ecx; jnz 1b; 9: nop");
+SNIP(k_sels, "mov $-1,%rax; mov $-1,%rbx; mov $-1,%rcx; mov $-1,%rdx; mov %ds,%eax; mov %es,%rbx; mov %fs,%ecx; mov %gs,%dx");
+
+static void written_bases(void)
+{
+	static u64 one[2] = { 1, 1 }, two[2] = { 2, 2 };
+	u64 fs = rdmsr(0xc0000100), gs = rdmsr(0xc0000101);
+
+	for (u32 i = 0; i < 20; i++) {
+		regs_init(&r);
+		asm volatile("mov %0, %%ds; mov %0, %%es; mov %0, %%fs; mov %1, %%gs" : : "r"(SEL_KDS), "r"(i & 1 ? SEL_KDS : 0));
+		EQ("selectors", run(&r, k_sels), VEC_EXIT);
+		EQ("ds", r.rax, SEL_KDS); EQ("es", r.rbx, SEL_KDS); EQ("fs", r.rcx, SEL_KDS);
+		EQ("gs", r.rdx, 0xffffffffffff0000 | (i & 1 ? SEL_KDS : 0));
+		asm volatile("mov %0, %%ds; mov %0, %%es; mov %0, %%fs; mov %0, %%gs" : : "r"(0));
+		if (!has(7, 1, 0))
+			continue;
+		for (u32 k = 0; k < 4; k++) {
+			static const u64 to[] = { 0x7fffffffffff, 0x800000000000, 0xffff7fffffffffff, 0xffff800000000000 };
+			for (u32 g = 0; g < 2; g++) {
+				regs_init(&r);
+				r.rax = to[k];
+				r.rbx = 7;
+				EQ("canonical?", run(&r, g ? k_wrgs : k_wrfs), k % 3 ? 13 : VEC_EXIT);
+				EQ("read", r.rbx, k % 3 ? 7 : to[k]);
+				EQ("msr", rdmsr(0xc0000100 + g) == to[k], k % 3 == 0);
+			}
+		}
+		regs_init(&r);
+		r.rax = (u64)one;
+		r.rdi = (u64)two;
+		r.rsi = 1;
+		EQ("bases", run(&r, k_bases), VEC_EXIT);
+		EQ("to go", r.rcx, 0);
+		wr_cr4(rd_cr4() & ~(1UL << 16));
+		regs_init(&r); EQ("not enabled", run(&r, k_wrfs), 6);
+		regs_init(&r); EQ("not enabled", run(&r, k_wrgs), 6);
+		wr_cr4(rd_cr4() | 1UL << 16);
+	}
+	wrmsr(0xc0000100, fs);
+	wrmsr(0xc0000101, gs);
+}
+
 const struct test tests[] = {
 	{ "transitions.return_read_order", return_read_order },
 	{ "transitions.softness_forgotten", softness_forgotten },
 	{ "transitions.syscall", syscall_basic }, { "transitions.syscall_disabled", syscall_disabled },
 	{ "transitions.swapgs", swapgs }, { "transitions.iret", iret },
 	{ "transitions.far", far_transfers }, { "transitions.segments", segments },
-	{ "transitions.bases", bases }, { "transitions.int_n", int_n }, { NULL, NULL },
+	{ "transitions.bases", bases }, { "transitions.written_bases", written_bases }, { "transitions.int_n", int_n }, { NULL, NULL },
 };
