@@ -37,6 +37,7 @@
 	X(TRANSLATE_INSN, "instructions translated") \
 	X(BLOCK_DROP, "blocks dropped") \
 	X(CACHE_FLUSH, "code cache flushes") \
+	X(CACHE_EVICT, "code cache regions evicted") \
 	X(SOFTEN, "instructions turned soft") \
 	X(TRACE_PT, "page-table pages traced") \
 	X(TRACE_CODE, "code pages traced") \

@@ -28,17 +28,50 @@ static void table_clear_entry(struct table_entry *t, u32 i)
 	t[i].neg_gva = i <= 1 ? 1 : 0;
 }
 
+/* --- regions ------------------------------------------------------------------------------ */
+/* What one block may need. */
+static const u32 pool_reserve[POOLS] = {
+	[POOL_BLOCK] = 1, [POOL_EXIT] = 1024, [POOL_INSN] = 512, [POOL_MARK] = 8192, [POOL_CODE] = 65536 + 64,
+};
+
+/* Cuts the pools; the first region begins behind what is not given away. */
+static void regions_init(void)
+{
+	const u32 code = ARENA->policy.cache_max ? ARENA->policy.cache_max << 20 : CODE_SIZE;
+	const u32 size[POOLS] = {
+		[POOL_BLOCK] = MAX_BLOCKS, [POOL_EXIT] = MAX_EXITS, [POOL_INSN] = MAX_INSNS, [POOL_MARK] = MAX_MARKS,
+		[POOL_CODE] = code,
+	};
+
+	for (u32 r = 0; r <= REGIONS; r++)
+		for (unsigned p = 0; p < POOLS; p++)
+			cache->first[r][p] = size[p] / REGIONS * r;
+	cache->first[0][POOL_BLOCK] = cache->first[0][POOL_INSN] = 1;
+	cache->first[0][POOL_EXIT] = EXIT_FIRST;
+	emit_stubs(cache->first[1][POOL_CODE]);
+	memcpy(cache->next, cache->first, sizeof(cache->next));
+}
+
+/* The region in which this place of the pool is in use; REGIONS: it is not. */
+static u32 region_of(enum pool p, u64 at)
+{
+	u64 r = at / cache->first[1][p];
+
+	return r < REGIONS && at >= cache->first[r][p] && at < cache->next[r][p] ? (u32)r : REGIONS;
+}
+
+struct exit_rec *cache_exit(u64 id)
+{
+	return region_of(POOL_EXIT, id) < REGIONS ? &cache->exit[id] : NULL;
+}
+
 size_t dbt_init(void *base, size_t size)
 {
 	if (size < sizeof(struct cache) || decode_init() < 0)
 		return 0;
 	cache = base;
-	cache->n_blocks = 1;
-	cache->n_exits = EXIT_FIRST;
-	cache->n_insns = 1;
 	engine_rights_init();
-	emit_stubs();
-	cache->code_start = cache->code_next;
+	regions_init();
 	for (u32 i = 0; i <= 1; i++) {
 		table_clear_entry(table_kernel(), i);
 		for (unsigned s = 0; s < VIEW_MAX; s++)
@@ -47,11 +80,63 @@ size_t dbt_init(void *base, size_t size)
 	return sizeof(struct cache) + native_init(cache + 1, size - sizeof(struct cache));
 }
 
-bool cache_room(void)
+/* --- lists --------------------------------------------------------------------------------- */
+static u32 *list_head(enum block_list l, u64 key) { return &cache->list[l][hash_u64(key)]; }
+
+/* Where the block belongs in a list of that kind; NULL: nowhere. */
+static u32 *list_of(const struct block *b, enum block_list l)
 {
-	return cache->n_blocks < MAX_BLOCKS - 1 && cache->n_exits < MAX_EXITS - 1024 &&
-	       cache->n_insns < MAX_INSNS - 512 && cache->n_marks < MAX_MARKS - 8192 &&
-	       cache->code_next < CODE_SIZE - 65536;
+	switch (l) {
+	case BY_GVA: return list_head(l, b->gva);
+	case BY_GVA_PAGE: return list_head(l, b->gva & PAGE_MASK);
+	case BY_PAGE0: return list_head(l, b->page0);
+	case BY_PAGE1: return b->page1 == ~0UL ? NULL : list_head(l, b->page1);
+	case BY_NO_VIEW: return !(b->mode & MODE_CPL3) || b->gva >> 63 ? list_head(l, 0) : NULL;
+	default: return NULL;
+	}
+}
+
+static void list_add(u32 id)
+{
+	struct block *b = &cache->block[id];
+
+	for (unsigned l = 0; l < LISTS; l++) {
+		u32 *head = list_of(b, l);
+		if (!head)
+			continue;
+		b->link[l].next = *head;
+		b->link[l].prev = 0;
+		if (*head)
+			cache->block[*head].link[l].prev = id;
+		*head = id;
+	}
+}
+
+static void list_remove(const struct block *b)
+{
+	for (unsigned l = 0; l < LISTS; l++) {
+		u32 *head = list_of(b, l), next = b->link[l].next, prev = b->link[l].prev;
+		if (!head)
+			continue;
+		*(prev ? &cache->block[prev].link[l].next : head) = next;
+		if (next)
+			cache->block[next].link[l].prev = prev;
+	}
+}
+
+/* The block may be dropped meanwhile: it keeps its links. */
+#define for_each_block(id, l, key) \
+	for (u32 id = *list_head(l, key); id; id = cache->block[id].link[l].next)
+
+static bool has_blocks(u64 page)
+{
+	for_each_block(id, BY_PAGE0, page)
+		if (cache->block[id].page0 == page)
+			return true;
+	for_each_block(id, BY_PAGE1, page)
+		if (cache->block[id].page1 == page)
+			return true;
+	return false;
 }
 
 static void table_clear(struct table_entry *t, struct table_used *u)
@@ -61,50 +146,10 @@ static void table_clear(struct table_entry *t, struct table_used *u)
 	u->count = 0;
 }
 
-static void forget_code(u64 page)
-{
-	native_forget(page);
-	if (!dbt_runs_native(gpa(page)))
-		trace_code_remove(gpa(page));
-}
-
-void cache_flush(void)
-{
-	VCPU->counters[CTR_CACHE_FLUSH]++;
-	for (u32 i = 1; i < cache->n_blocks; i++) {
-		struct block *b = &cache->block[i];
-		if (b->dead)
-			continue;
-		forget_code(b->page0);
-		if (b->page1 != ~0UL)
-			forget_code(b->page1);
-	}
-	table_flush(false);
-	table_flush(true);
-	memset(cache->hash, 0, sizeof(cache->hash));
-	memset(cache->page0_hash, 0, sizeof(cache->page0_hash));
-	memset(cache->page1_hash, 0, sizeof(cache->page1_hash));
-	memset(cache->gva_hash, 0, sizeof(cache->gva_hash));
-	cache->n_blocks = 1;
-	cache->n_exits = EXIT_FIRST;
-	cache->n_insns = 1;
-	cache->n_marks = cache->n_global = 0;
-	/* Gates of old code must not lead into the middle of new code. */
-	if (ARENA->host.native)
-		memset((u8 *)CODE_RW_HVA + cache->code_start, 0xcc, cache->code_next - cache->code_start);
-	cache->code_next = cache->code_start;
-	cache->flushes++;
-}
-
 u32 cache_find(u64 gva, u64 gpa, u64 page1, u8 flavour, u8 mode)
 {
-	for (u32 *p = &cache->hash[hash_u64(gva)], id; (id = *p);) {
-		struct block *b = &cache->block[id];
-		if (b->dead) {
-			*p = b->hash_next;
-			continue;
-		}
-		p = &b->hash_next;
+	for_each_block(id, BY_GVA, gva) {
+		const struct block *b = &cache->block[id];
 		if (b->gva == gva && b->page0 == (gpa & PAGE_MASK) && b->page1 == page1 &&
 		    b->flavour == flavour && b->mode == mode)
 			return id;
@@ -112,34 +157,25 @@ u32 cache_find(u64 gva, u64 gpa, u64 page1, u8 flavour, u8 mode)
 	return 0;
 }
 
-static void list_push(u32 *head, u32 *next, u32 id)
-{
-	*next = *head;
-	*head = id;
-}
-
 void cache_insert(u32 id)
 {
-	struct block *b = &cache->block[id];
+	const struct block *b = &cache->block[id];
 
-	list_push(&cache->hash[hash_u64(b->gva)], &b->hash_next, id);
-	list_push(&cache->gva_hash[hash_u64(b->gva >> PAGE_SHIFT)], &b->gva_next, id);
-	list_push(&cache->page0_hash[hash_u64(b->page0 >> PAGE_SHIFT)], &b->page0_next, id);
-	if (!(b->mode & MODE_CPL3) || b->gva >> 63)
-		cache->global[cache->n_global++] = id;
+	list_add(id);
 	trace_code_add(VCPU, gpa(b->page0));
-	if (b->page1 != ~0UL) {
-		list_push(&cache->page1_hash[hash_u64(b->page1 >> PAGE_SHIFT)], &b->page1_next, id);
+	if (b->page1 != ~0UL)
 		trace_code_add(VCPU, gpa(b->page1));
-	}
 }
 
 struct block *cache_block_at(u64 host_pc)
 {
-	u32 off = (u32)(host_pc - CODE_RX_HVA), lo = 1, hi = cache->n_blocks;
+	u64 off = host_pc - CODE_RX_HVA;
+	u32 r = region_of(POOL_CODE, off), lo, hi;
 
-	if (host_pc < CODE_RX_HVA + cache->code_start || host_pc >= CODE_RX_HVA + cache->code_next)
+	if (r == REGIONS)
 		return NULL;
+	lo = cache->first[r][POOL_BLOCK];
+	hi = cache->next[r][POOL_BLOCK];
 	while (hi - lo > 1) {
 		u32 mid = (lo + hi) / 2;
 		if (cache->block[mid].code_off <= off)
@@ -147,10 +183,7 @@ struct block *cache_block_at(u64 host_pc)
 		else
 			hi = mid;
 	}
-	if (lo >= cache->n_blocks || off < cache->block[lo].code_off ||
-	    off >= cache->block[lo].code_off + cache->block[lo].code_len)
-		return NULL;
-	return &cache->block[lo];
+	return off - cache->block[lo].code_off < cache->block[lo].code_len ? &cache->block[lo] : NULL;
 }
 
 const struct mark *cache_mark(const struct block *b, u64 host_pc)
@@ -183,7 +216,7 @@ const struct mark *cache_stub_mark(u64 host_pc)
 {
 	u32 off = (u32)(host_pc - CODE_RX_HVA);
 
-	if (host_pc < CODE_RX_HVA + cache->lookup_user || off >= cache->code_start)
+	if (host_pc < CODE_RX_HVA + cache->lookup_user || off >= cache_stubs_end())
 		return NULL;
 	for (u32 i = cache->n_stub_marks; i-- > 0;)
 		if (cache->stub_mark[i].off <= off)
@@ -211,50 +244,49 @@ static bool rel32_gives_rights(u32 at)
 void cache_chain(u32 exit_id, u32 block)
 {
 	struct exit_rec *x = &cache->exit[exit_id];
+	struct block *to = &cache->block[block];
 
 	if (x->linked || !x->patch_off)
 		return;
-	patch_rel32(x->patch_off, cache->block[block].code_off);
+	patch_rel32(x->patch_off, to->code_off);
 	if (ARENA->host.native && rel32_gives_rights(x->patch_off)) {
 		patch_rel32(x->patch_off, x->stub_off);
 		return;
 	}
 	x->linked = block;
-	x->next_in = cache->block[block].incoming;
-	cache->block[block].incoming = exit_id;
+	x->next_in = to->incoming;
+	x->prev_in = 0;
+	if (to->incoming)
+		cache->exit[to->incoming].prev_in = exit_id;
+	to->incoming = exit_id;
 }
 
-static void unchain_incoming(struct block *b)
+/* The block that the exit belongs to leaves through its stub again. */
+static void unchain(struct exit_rec *x)
 {
-	u32 next;
-
-	for (u32 e = b->incoming; e; e = next) {
-		struct exit_rec *x = &cache->exit[e];
-		next = x->next_in;
-		patch_rel32(x->patch_off, x->stub_off);
-		x->linked = 0;
-		x->next_in = 0;
-	}
-	b->incoming = 0;
+	if (!x->linked)
+		return;
+	*(x->prev_in ? &cache->exit[x->prev_in].next_in : &cache->block[x->linked].incoming) = x->next_in;
+	if (x->next_in)
+		cache->exit[x->next_in].prev_in = x->prev_in;
+	x->linked = x->next_in = x->prev_in = 0;
+	patch_rel32(x->patch_off, x->stub_off);
 }
 
-/* Removes from the incoming lists of their targets the exits of a block that dies. */
-static void unlink_outgoing(struct block *b)
+static void unchain_incoming(const struct block *b)
 {
-	for (u32 e = b->exits; e < b->exits + b->n_exits; e++) {
-		struct exit_rec *x = &cache->exit[e];
-		if (!x->linked)
-			continue;
-		u32 *p = &cache->block[x->linked].incoming;
-		while (*p && *p != e)
-			p = &cache->exit[*p].next_in;
-		if (*p)
-			*p = x->next_in;
-		x->linked = 0;
-		x->next_in = 0;
-		/* The block may still be running: let it leave through the stub. */
-		patch_rel32(x->patch_off, x->stub_off);
-	}
+	while (b->incoming)
+		unchain(&cache->exit[b->incoming]);
+}
+
+/* Nothing finds it any more but the lookup tables. */
+static void kill(struct block *b)
+{
+	b->dead = 1;
+	list_remove(b);
+	unchain_incoming(b);
+	for (u32 e = b->exits; e < b->exits + b->n_exits; e++) /* it may be running */
+		unchain(&cache->exit[e]);
 }
 
 static struct table_entry *table_find(struct table_entry *t, u64 gva)
@@ -292,10 +324,85 @@ void cache_drop(u32 id)
 	if (b->dead)
 		return;
 	VCPU->counters[CTR_BLOCK_DROP]++;
-	b->dead = 1; /* leaves the hash lists when they are next walked */
-	unchain_incoming(b);
-	unlink_outgoing(b);
+	kill(b);
 	table_purge_block(b);
+}
+
+/* --- giving space back ---------------------------------------------------------------------- */
+static void table_purge_code(struct table_entry *t, struct table_used *u, u64 start, u64 end)
+{
+	u32 kept = 0;
+
+	for (u32 i = 0; i < u->count; i++) {
+		struct table_entry *e = &t[u->idx[i]];
+		if (e->host >= start && e->host < end)
+			table_clear_entry(t, u->idx[i]);
+		if (e->host)
+			u->idx[kept++] = u->idx[i];
+	}
+	u->count = kept;
+}
+
+/* A page without translated code is no longer traced for it. */
+static void leave_page(u64 page)
+{
+	if (page == ~0UL || has_blocks(page))
+		return;
+	native_forget(page);
+	if (!dbt_runs_native(gpa(page)))
+		trace_code_remove(gpa(page));
+}
+
+static void evict(u32 r)
+{
+	const u32 *first = cache->first[r], *next = cache->next[r];
+	const u64 start = CODE_RX_HVA + first[POOL_CODE], end = CODE_RX_HVA + next[POOL_CODE];
+
+	for (u32 id = first[POOL_BLOCK]; id < next[POOL_BLOCK]; id++) {
+		struct block *b = &cache->block[id];
+		if (b->dead)
+			continue;
+		kill(b);
+		leave_page(b->page0);
+		leave_page(b->page1);
+	}
+	table_purge_code(table_kernel(), &cache->used_kernel, start, end);
+	for (unsigned s = 0; s < VIEW_MAX; s++)
+		table_purge_code(table_user_of(s), &cache->used_user[s], start, end);
+	/* Gates of old code must not lead into the middle of new code. */
+	if (ARENA->host.native)
+		memset((u8 *)CODE_RW_HVA + first[POOL_CODE], 0xcc, end - start);
+	memcpy(cache->next[r], first, sizeof(cache->next[r]));
+	cache->generation++;
+}
+
+static bool has_room(void)
+{
+	for (unsigned p = 0; p < POOLS; p++)
+		if (*cache_next(p) + pool_reserve[p] > cache->first[cache->region + 1][p])
+			return false;
+	return true;
+}
+
+void cache_make_room(void)
+{
+	if (has_room())
+		return;
+	cache->region = (cache->region + 1) % REGIONS;
+	if (*cache_next(POOL_BLOCK) == cache->first[cache->region][POOL_BLOCK])
+		return;
+	VCPU->counters[CTR_CACHE_EVICT]++;
+	evict(cache->region);
+	sb_assert(has_room());
+}
+
+void cache_flush(void)
+{
+	VCPU->counters[CTR_CACHE_FLUSH]++;
+	table_flush(false);
+	table_flush(true);
+	for (u32 r = 0; r < REGIONS; r++)
+		evict(r);
 }
 
 #define SYSCALL_PREMISES (BIT(PREMISE_LSTAR) | BIT(PREMISE_STAR) | BIT(PREMISE_SFMASK))
@@ -318,9 +425,10 @@ void cache_check_premises(const struct vcpu *v)
 		/* A gate to kernel code that is none any more must not stay behind. */
 		if (ARENA->host.native && (BIT(p) & SYSCALL_PREMISES))
 			cache_flush();
-		for (u32 id = 1; id < cache->n_blocks; id++)
-			if (cache->block[id].rests_on & BIT(p))
-				cache_drop(id);
+		for (u32 r = 0; r < REGIONS; r++)
+			for (u32 id = cache->first[r][POOL_BLOCK]; id < cache->next[r][POOL_BLOCK]; id++)
+				if (cache->block[id].rests_on & BIT(p))
+					cache_drop(id);
 		cache->premise[p] = now[p];
 	}
 }
@@ -404,34 +512,23 @@ bool table_has_low(void)
 void cache_drop_range(gpa_t page, u32 off, u32 len, bool all)
 {
 	u64 pg = page.v & PAGE_MASK, end = off + len;
-	u32 bucket = hash_u64(pg >> PAGE_SHIFT);
 
-	for (u32 *p = &cache->page0_hash[bucket], id; (id = *p);) {
-		struct block *b = &cache->block[id];
+	for_each_block(id, BY_PAGE0, pg) {
+		const struct block *b = &cache->block[id];
 		u64 start = b->gva & ~PAGE_MASK;
-		if (!b->dead && b->page0 == pg && (all || (start < end && off < start + b->guest_len)))
+		if (b->page0 == pg && (all || (start < end && off < start + b->guest_len)))
 			cache_drop(id);
-		if (b->dead)
-			*p = b->page0_next;
-		else
-			p = &b->page0_next;
 	}
-	for (u32 *p = &cache->page1_hash[bucket], id; (id = *p);) {
-		struct block *b = &cache->block[id];
+	for_each_block(id, BY_PAGE1, pg) {
+		const struct block *b = &cache->block[id];
 		u64 stop = (b->gva & ~PAGE_MASK) + b->guest_len - PAGE_SIZE;
-		if (!b->dead && b->page1 == pg && (all || off < stop))
+		if (b->page1 == pg && (all || off < stop))
 			cache_drop(id);
-		if (b->dead)
-			*p = b->page1_next;
-		else
-			p = &b->page1_next;
 	}
 }
 
-static void forget_block_mapping(struct block *b, unsigned slot)
+static void forget_block_mapping(const struct block *b, unsigned slot)
 {
-	if (b->dead)
-		return;
 	if (!(b->mode & MODE_CPL3)) {
 		table_purge(table_kernel(), b->gva);
 		unchain_incoming(b);
@@ -445,14 +542,10 @@ static void forget_block_mapping(struct block *b, unsigned slot)
 /* All blocks that begin in the page, or only those that go on in the next one. */
 static void forget_page(u64 page, unsigned slot, bool crossing)
 {
-	for (u32 *p = &cache->gva_hash[hash_u64(page >> PAGE_SHIFT)], id; (id = *p);) {
-		struct block *b = &cache->block[id];
+	for_each_block(id, BY_GVA_PAGE, page) {
+		const struct block *b = &cache->block[id];
 		if ((b->gva & PAGE_MASK) == page && (!crossing || b->page1 != ~0UL))
 			forget_block_mapping(b, slot);
-		if (b->dead)
-			*p = b->gva_next;
-		else
-			p = &b->gva_next;
 	}
 }
 
@@ -461,14 +554,10 @@ static void forget_page(u64 page, unsigned slot, bool crossing)
 static void revalidate_high(struct vcpu *v)
 {
 	u64 last_page = 1, last_gpa = ~0UL;
-	u32 kept = 0;
 	struct walk w;
 
-	for (u32 i = 0; i < cache->n_global; i++) {
-		struct block *b = &cache->block[cache->global[i]];
-		if (b->dead)
-			continue;
-		cache->global[kept++] = cache->global[i];
+	for_each_block(id, BY_NO_VIEW, 0) {
+		const struct block *b = &cache->block[id];
 		if (b->mode & MODE_CPL3) {
 			if (b->gva >> 63)
 				forget_block_mapping(b, VIEW_MAX);
@@ -484,7 +573,6 @@ static void revalidate_high(struct vcpu *v)
 		if (b->page0 != last_gpa || b->page1 != ~0UL)
 			forget_block_mapping(b, VIEW_MAX);
 	}
-	cache->n_global = kept;
 }
 
 void dbt_unmapped(unsigned slot, gla_t start, u64 len)

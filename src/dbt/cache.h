@@ -1,9 +1,17 @@
 /* The code cache: blocks, exits, marks (the back-map), lookup tables, chaining.
  *
  * A block is translated guest code from one entry to the first control transfer, page
- * end or length limit. Its key is (gva, gpa, mode). Everything lies in arena pools with
- * bump allocation; when one is full, all is flushed and translation starts anew (only
- * from the engine loop, never while guest code runs).
+ * end or length limit. Its key is (gva, gpa, mode). What it consists of lies in pools, which
+ * are cut into regions alike: all of a block is in one region, and new blocks are added to
+ * the current one. When a pool is full there, the next region, which is the oldest, gives up
+ * its blocks and becomes the current one.
+ *
+ * A block that is dropped is in no list, no exit is chained to it and no table leads to it
+ * any more. Its code and records stay, for it may be running, or what has just left it may be
+ * on its way through the engine. Space is given back (cache_make_room, cache_flush) only where
+ * the engine looks for code to run next: nothing runs then in any view, no soft operand is in
+ * flight, and nobody knows a host PC. Who knows an exit or block by number looks at
+ * `generation`.
  *
  * Host addresses in the cache are 32-bit offsets from CODE_RX_HVA / CODE_RW_HVA. */
 #pragma once
@@ -68,7 +76,7 @@ struct exit_rec {
 	u32 patch_off; /* rel32 field that a chain patches */
 	u32 stub_off;  /* where it points when not chained */
 	u32 linked;    /* block that it is chained to, 0 none */
-	u32 next_in;   /* next exit chained to the same block */
+	u32 next_in, prev_in; /* exits chained to the same block */
 	u16 goff;
 	u8 kind;
 	u8 scratch;    /* register that receives the soft pointer */
@@ -93,12 +101,16 @@ enum block_mode {
 /* Mode and flavour: a lookup table holds blocks of one kind at a time. */
 static inline u16 block_kind(u8 flavour, u8 mode) { return (u16)(mode | flavour << 8); }
 static inline u8 kind_flavour(u16 kind) { return kind >> 8; }
+
+/* The lists that a block is in. Their keys: its address, its page's, the gpa of each of its
+ * pages; 0, for blocks that no view has for itself. */
+enum block_list { BY_GVA, BY_GVA_PAGE, BY_PAGE0, BY_PAGE1, BY_NO_VIEW, LISTS };
 struct block {
 	u64 gva;
 	u64 page0, page1; /* gpa of the page, and of the next if the code crosses; ~0 none */
+	struct { u32 next, prev; } link[LISTS];
 	u32 code_off, code_len;
 	u32 marks, n_marks, exits, n_exits;
-	u32 hash_next, page0_next, page1_next, gva_next;
 	u32 incoming;     /* exits chained here */
 	u16 guest_len, n_insns;
 	u8 flavour, mode, dead;
@@ -133,6 +145,8 @@ static inline bool block_is_global(const struct block *b)
 #define MAX_EXITS (1u << 20)
 #define MAX_INSNS (1u << 19)
 #define MAX_MARKS (1u << 23)
+#define REGIONS 8u
+enum pool { POOL_BLOCK, POOL_EXIT, POOL_INSN, POOL_MARK, POOL_CODE, POOLS };
 #define HASH_SIZE (1u << 16)
 #define SOFT_SIZE (1u << 16)
 #define TABLE_ENTRIES 65536u /* by the low 16 bits of the target; the next entry is a second place for it */
@@ -152,10 +166,11 @@ struct patch_pool { u16 used, free, next[PATCH_PAGES]; };
 struct cache {
 	struct patch_pool patched;
 	u64 seen[SEEN_SIZE]; /* special instructions of user code: gpa + 1 (native.c) */
-	u32 n_blocks, n_exits, n_insns, n_marks, n_global;
-	u32 code_next, code_start;
+	u32 region;                    /* the current one */
+	u32 first[REGIONS + 1][POOLS]; /* where each region begins */
+	u32 next[REGIONS][POOLS];      /* and is free from */
 	u32 n_soft;
-	u64 flushes;
+	u64 generation;   /* changes when numbers of exits and blocks come to mean others */
 	u64 premise[PREMISE_COUNT]; /* what the blocks that rest on it were translated for */
 	bool native_now;  /* the user tables may lead to code as it is */
 	bool native_off;  /* not in this VM: some translated code could give rights */
@@ -165,11 +180,10 @@ struct cache {
 	/* Entry points of the common stubs. */
 	u32 exit_user, exit_kernel, enter_user, enter_inside, enter_kernel;
 	u32 lookup_user, lookup_kernel, lookup_soft_user;
-	u32 hash[HASH_SIZE], gva_hash[HASH_SIZE], page0_hash[HASH_SIZE], page1_hash[HASH_SIZE];
+	u32 list[LISTS][HASH_SIZE];
 	u64 soft[SOFT_SIZE]; /* instructions whose operand cannot be direct: gpa + 1, class << 62 */
 	u64 soft_pages[HASH_SIZE / 64]; /* a bit for each page that may hold some, by hash */
 	struct block block[MAX_BLOCKS];
-	u32 global[MAX_BLOCKS]; /* blocks that no view has for itself; dead ones leave when it is walked */
 	struct exit_rec exit[MAX_EXITS];
 	struct insn insn[MAX_INSNS];
 	struct mark mark[MAX_MARKS];
@@ -180,12 +194,17 @@ struct cache {
 };
 extern struct cache *cache;
 
+/* What is free in the current region. */
+static inline u32 *cache_next(enum pool p) { return &cache->next[cache->region][p]; }
+static inline u32 cache_stubs_end(void) { return cache->first[0][POOL_CODE]; }
+
 size_t dbt_init(void *base, size_t size);
-bool cache_room(void);  /* enough room left in every pool for one more block */
+void cache_make_room(void); /* for one more block, at most by what the oldest region has */
 void cache_flush(void);
 u32 cache_find(u64 gva, u64 gpa, u64 page1, u8 flavour, u8 mode);
 void cache_insert(u32 id); /* block filled in: link into the hashes, trace its pages */
 struct block *cache_block_at(u64 host_pc); /* NULL if host_pc is not in a block */
+struct exit_rec *cache_exit(u64 id); /* NULL if there is no such record */
 const struct mark *cache_stub_mark(u64 host_pc); /* NULL: not in a lookup stub */
 const struct mark *cache_mark(const struct block *b, u64 host_pc);
 /* Host PC where the block begins the guest instruction at goff; 0 none. */
@@ -211,7 +230,7 @@ enum soft_class soft_wanted(u64 gpa);
 void soft_add(u64 gpa, enum soft_class c);
 /* Generates the common stubs at the start of the code cache (emit.c). */
 #define STUBS_OFF 64 /* in the code cache */
-void emit_stubs(void);
+void emit_stubs(u32 end); /* of the room for them */
 
 /* What translated code may write besides guest memory: a page a privilege (layout.h). A
  * guest that aims a wild pointer at its own slots reaches nothing but its own registers

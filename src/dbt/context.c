@@ -176,11 +176,11 @@ static void store_kernel_slots(struct vcpu *v, u8 flavour)
 /* The id is what user code likes if it has jumped into its stub: one of its own records? */
 static bool exit_is_valid(const struct vcpu *v)
 {
-	const struct exit_rec *x = &cache->exit[v->exit_id];
+	const struct exit_rec *x = cache_exit(v->exit_id);
 
 	if (v->exit_id < EXIT_FIRST)
 		return !v->exit_user;
-	if (v->exit_id >= cache->n_exits)
+	if (!x)
 		return false;
 	return !v->exit_user || (x->flavour == FLAVOUR_USER && cache->block[x->block].flavour == FLAVOUR_USER);
 }

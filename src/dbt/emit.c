@@ -6,7 +6,7 @@
 
 void emit_bytes(struct emit *e, const void *p, unsigned n)
 {
-	if (e->off + n > CODE_SIZE) {
+	if (e->off + n > e->end) {
 		e->overflow = true;
 		return;
 	}
@@ -30,7 +30,7 @@ void emit_mark(struct emit *e, enum mark_kind kind)
 	*m = (struct mark){ off, e->goff, e->spilled, kind, e->flags };
 	if ((kind == MARK_BOUNDARY || kind == MARK_RESTART) && e->shadow_goff && e->goff == e->shadow_goff)
 		m->flags |= MARK_SHADOW;
-	cache->n_marks = b->marks + b->n_marks;
+	*cache_next(POOL_MARK) = b->marks + b->n_marks;
 }
 
 _Static_assert(offsetof(struct slots, target) == SLOT_TARGET * 8, "spill_slot");
@@ -558,9 +558,9 @@ static u32 emit_lookup_stub(struct emit *e, u8 flavour, u64 table, u32 exit_stub
 	return at;
 }
 
-void emit_stubs(void)
+void emit_stubs(u32 end)
 {
-	struct emit e = { .off = STUBS_OFF };
+	struct emit e = { .off = STUBS_OFF, .end = end };
 
 	cache->n_stub_marks = 0;
 	emit_gates_begin();
@@ -573,6 +573,6 @@ void emit_stubs(void)
 	cache->lookup_user = emit_lookup_stub(&e, FLAVOUR_USER, HOT_TABLE_U_HVA, cache->exit_user);
 	cache->lookup_kernel = emit_lookup_stub(&e, FLAVOUR_KHIGH, HOT_TABLE_K_HVA, cache->exit_kernel);
 	cache->lookup_soft_user = emit_lookup_stub(&e, FLAVOUR_SOFT, HOT_TABLE_U_HVA, cache->exit_kernel);
-	sb_assert(!emit_gives_rights(&e, STUBS_OFF));
-	cache->code_next = (e.off + 63) & ~63u;
+	sb_assert(!e.overflow && !emit_gives_rights(&e, STUBS_OFF));
+	cache->first[0][POOL_CODE] = (e.off + 63) & ~63u;
 }

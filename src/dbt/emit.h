@@ -4,7 +4,7 @@
 #include "cache.h"
 
 struct emit {
-	u32 off;       /* code cache offset of the next byte */
+	u32 off, end;  /* code cache offset of the next byte, and of what must not be reached */
 	struct block *b;
 	u32 block;     /* its index */
 	bool overflow;

@@ -94,8 +94,7 @@ static u32 translate_safely(struct vcpu *v, u8 flavour, u8 mode, u64 gpa, u64 pa
 	u32 id;
 
 	engine.doing = PROF_TRANSLATE;
-	if (!cache_room())
-		cache_flush();
+	cache_make_room();
 	id = translate_block(v, flavour, mode, v->rip, gpa, page1);
 	if (library_ready)
 		fpu_restore(library_area);

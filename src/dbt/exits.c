@@ -289,7 +289,7 @@ static enum after_exit chain(struct vcpu *v, u32 id)
 {
 	struct exit_rec *x = &cache->exit[id];
 	u32 from = x->block, to;
-	u64 flushes = cache->flushes;
+	u64 generation = cache->generation;
 
 	v->counters[CTR_EXIT_CHAIN]++;
 	engine.doing = PROF_BLOCKS;
@@ -298,7 +298,7 @@ static enum after_exit chain(struct vcpu *v, u32 id)
 	if (!x->patch_off || cache->block[from].dead || v->event_pending)
 		return GO_DISPATCH;
 	to = engine_find_block(v, engine_mode(v) | (x->mode & MODE_LATE_GS));
-	if (!to || cache->flushes != flushes || cache->block[from].dead)
+	if (!to || cache->generation != generation || cache->block[from].dead)
 		return GO_DISPATCH;
 	if (cache->block[to].flavour == x->flavour && cache->block[to].mode == x->mode &&
 	    (cache->block[to].page1 == ~0UL || block_is_global(&cache->block[to])))
@@ -419,8 +419,8 @@ enum after_exit exit_handle(struct vcpu *v, u64 *pc)
 		v->insn_done = 0;
 		return native_syscall(v) == CPU_FAULT ? fault_to_guest(v) : GO_DISPATCH;
 	}
-	sb_assert(id >= EXIT_FIRST && id < cache->n_exits);
-	x = &cache->exit[id];
+	x = cache_exit(id);
+	sb_assert(x);
 	if (x->kind == EXIT_CHAIN)
 		return chain(v, id);
 	v->rip = cache->block[x->block].gva + x->goff;

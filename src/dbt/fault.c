@@ -192,7 +192,7 @@ static bool at_instruction(u64 pc)
 	const struct block *b = cache_block_at(pc);
 	u64 at = CODE_RX_HVA + (b ? b->code_off : STUBS_OFF);
 
-	if (!b && pc >= CODE_RX_HVA + cache->code_start)
+	if (!b && pc >= CODE_RX_HVA + cache_stubs_end())
 		return false;
 	while (at < pc) {
 		const u8 *code = (const u8 *)(at - CODE_RX_HVA + CODE_RW_HVA);

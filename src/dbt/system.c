@@ -64,8 +64,7 @@ void leave(struct tr *t)
 {
 	u32 id = new_exit(t, EXIT_CALLOUT);
 
-	cache->exit[id].insn = cache->n_insns;
-	cache->insn[cache->n_insns++] = t->in;
+	cache->exit[id].insn = keep_insn(t);
 	emit_mark(&t->e, MARK_BOUNDARY);
 	emit_exit(t, id);
 }

@@ -16,7 +16,7 @@
 /* --- exits -------------------------------------------------------------------------------- */
 u32 new_exit(struct tr *t, enum exit_kind kind)
 {
-	u32 id = cache->n_exits++;
+	u32 id = (*cache_next(POOL_EXIT))++;
 	struct exit_rec *x = &cache->exit[id];
 
 	memset(x, 0, sizeof(*x));
@@ -32,8 +32,10 @@ u32 new_exit(struct tr *t, enum exit_kind kind)
 
 u32 keep_insn(struct tr *t)
 {
-	cache->insn[cache->n_insns] = t->in;
-	return cache->n_insns++;
+	u32 i = (*cache_next(POOL_INSN))++;
+
+	cache->insn[i] = t->in;
+	return i;
 }
 
 /* Leaves through exit `id`. The caller has marked the first byte. */
@@ -466,13 +468,15 @@ static bool emit_block(struct tr *t, u32 skip)
 {
 	struct block *b = t->b;
 	unsigned max = ARENA->policy.block_max;
+	u32 at = *cache_next(POOL_CODE);
 
-	cache->n_exits = b->exits;
-	cache->n_marks = b->marks;
+	*cache_next(POOL_EXIT) = b->exits;
+	*cache_next(POOL_MARK) = b->marks;
 	b->n_exits = b->n_marks = b->n_insns = b->guest_len = b->rests_on = 0;
-	b->code_off = cache->code_next + skip;
-	memset((u8 *)CODE_RW_HVA + cache->code_next, 0xcc, skip);
-	t->e = (struct emit){ .off = b->code_off, .b = b, .block = cache->n_blocks };
+	b->code_off = at + skip;
+	memset((u8 *)CODE_RW_HVA + at, 0xcc, skip);
+	t->e = (struct emit){ .off = b->code_off, .end = cache->first[cache->region + 1][POOL_CODE],
+			      .b = b, .block = *cache_next(POOL_BLOCK) };
 	t->end = false;
 	t->n_pending = t->n_miss = 0;
 	t->gs_late = khigh(t) && (b->mode & MODE_LATE_GS);
@@ -497,10 +501,10 @@ static bool emit_block(struct tr *t, u32 skip)
  * guest's own bytes. Then no code may run as it is, which could jump there. */
 static bool emit_safe_block(struct tr *t)
 {
-	u32 first_insn = cache->n_insns;
+	u32 first_insn = *cache_next(POOL_INSN);
 
 	for (u32 skip = 0; skip <= 48; skip += 16) {
-		cache->n_insns = first_insn;
+		*cache_next(POOL_INSN) = first_insn;
 		t->apart = skip == 48;
 		if (!emit_block(t, skip))
 			return false;
@@ -515,7 +519,7 @@ static bool emit_safe_block(struct tr *t)
 
 u32 translate_block(struct vcpu *v, u8 flavour, u8 mode, u64 gva, u64 gpa, u64 page1)
 {
-	u32 id = cache->n_blocks;
+	u32 id = *cache_next(POOL_BLOCK);
 	struct block *b = &cache->block[id];
 	static struct tr t; /* large; views are single-threaded and each has its own copy */
 
@@ -525,16 +529,16 @@ u32 translate_block(struct vcpu *v, u8 flavour, u8 mode, u64 gva, u64 gpa, u64 p
 	b->page1 = page1;
 	b->flavour = flavour;
 	b->mode = mode;
-	b->marks = cache->n_marks;
-	b->exits = cache->n_exits;
+	b->marks = *cache_next(POOL_MARK);
+	b->exits = *cache_next(POOL_EXIT);
 	t.b = b;
 	t.v = v;
 	t.fold = ARENA->fold;
 	t.all_soft = ARENA->policy.all_soft || ((mode & MODE_CPL3) && user_is_soft());
 	if (!emit_safe_block(&t))
 		return 0;
-	cache->code_next = t.e.off;
-	cache->n_blocks = id + 1;
+	*cache_next(POOL_CODE) = t.e.off;
+	*cache_next(POOL_BLOCK) = id + 1;
 	cache_insert(id);
 	v->counters[CTR_TRANSLATE]++;
 	v->counters[CTR_TRANSLATE_INSN] += b->n_insns;

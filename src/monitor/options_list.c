@@ -83,7 +83,8 @@ static enum parse_result accel_help(void)
 	     "  maps=N - most host mappings of a view\n"
 	     "  traps=signal|ptrace - how host traps reach a view's handlers (default: signal; ptrace\n"
 	     "    where the host cannot deliver signals to them)\n"
-	     "  block=N - most guest instructions in a block");
+	     "  block=N - most guest instructions in a block\n"
+	     "  cache=N - most translated code, in MiB (default: 128)");
 	return PARSE_EXIT;
 }
 
@@ -140,6 +141,8 @@ static enum parse_result accel_item(struct parse *p, const struct opt_item *it)
 		return accel_trace(p, it->value);
 	if (!strcmp(it->key, "block") && it->value)
 		return accel_number(p, it, 1, 1024, &p->o->policy.block_max);
+	if (!strcmp(it->key, "cache") && it->value)
+		return accel_number(p, it, 1, CODE_SIZE >> 20, &p->o->policy.cache_max);
 	if (!strcmp(it->key, "maps") && it->value)
 		return accel_number(p, it, MAPS_LEAST, 1u << 30, &p->o->policy.map_max);
 	if (!strcmp(it->key, "traps") && it->value) {
