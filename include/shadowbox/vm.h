@@ -49,7 +49,7 @@ struct policy {
 	u32 block_max;   /* most guest instructions in a block */
 	u32 view_max;    /* most views, 0: VIEW_MAX */
 	u32 map_max;     /* most host mappings of a view, 0: as the host allows */
-	u32 cache_max;   /* most MiB of translated code, 0: as the layout allows */
+	u32 cache_max;   /* most KiB of translated code, 0: as the layout allows */
 };
 
 struct host_caps {

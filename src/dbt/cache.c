@@ -37,7 +37,7 @@ static const u32 pool_reserve[POOLS] = {
 /* Cuts the pools; the first region begins behind what is not given away. */
 static void regions_init(void)
 {
-	const u32 code = ARENA->policy.cache_max ? ARENA->policy.cache_max << 20 : CODE_SIZE;
+	const u32 code = ARENA->policy.cache_max ? ARENA->policy.cache_max << 10 : CODE_SIZE;
 	const u32 size[POOLS] = {
 		[POOL_BLOCK] = MAX_BLOCKS, [POOL_EXIT] = MAX_EXITS, [POOL_INSN] = MAX_INSNS, [POOL_MARK] = MAX_MARKS,
 		[POOL_CODE] = code,

@@ -46,6 +46,7 @@ void parse_note(struct parse *p, const char *fmt, ...)
 
 /* Fewer mappings than this, and no instruction might have all its operands at once. */
 #define MAPS_LEAST 64
+#define CACHE_LEAST 576 /* KiB: a block must fit each of the cache's regions */
 
 /* --- -accel ----------------------------------------------------------------------- */
 struct accel_switch {
@@ -84,7 +85,7 @@ static enum parse_result accel_help(void)
 	     "  traps=signal|ptrace - how host traps reach a view's handlers (default: signal; ptrace\n"
 	     "    where the host cannot deliver signals to them)\n"
 	     "  block=N - most guest instructions in a block\n"
-	     "  cache=N - most translated code, in MiB (default: 128)");
+	     "  cache=N - most KiB of translated code");
 	return PARSE_EXIT;
 }
 
@@ -142,7 +143,7 @@ static enum parse_result accel_item(struct parse *p, const struct opt_item *it)
 	if (!strcmp(it->key, "block") && it->value)
 		return accel_number(p, it, 1, 1024, &p->o->policy.block_max);
 	if (!strcmp(it->key, "cache") && it->value)
-		return accel_number(p, it, 1, CODE_SIZE >> 20, &p->o->policy.cache_max);
+		return accel_number(p, it, CACHE_LEAST, CODE_SIZE >> 10, &p->o->policy.cache_max);
 	if (!strcmp(it->key, "maps") && it->value)
 		return accel_number(p, it, MAPS_LEAST, 1u << 30, &p->o->policy.map_max);
 	if (!strcmp(it->key, "traps") && it->value) {

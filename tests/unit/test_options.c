@@ -188,10 +188,11 @@ static void test_accel(void **state)
 	run("-kernel k -accel dbt,soft=off,chain=on,views=many,pkeys=on,fsgsbase=on");
 	assert_false(o.policy.all_soft || o.policy.no_chain || o.policy.one_view);
 	assert_false(o.policy.no_pkeys || o.policy.no_fsgsbase);
-	run("-kernel k -accel dbt,trace=uffd,adaptive=off,prefill=off,views=5,maps=100");
+	run("-kernel k -accel dbt,trace=uffd,adaptive=off,prefill=off,views=5,maps=100,cache=600");
 	assert_true(o.policy.uffd && o.policy.no_adaptive && o.policy.no_prefill && !o.policy.one_view);
 	assert_int_equal(o.policy.view_max, 5);
 	assert_int_equal(o.policy.map_max, 100);
+	assert_int_equal(o.policy.cache_max, 600);
 	run("-kernel k -accel dbt,trace=mprotect,adaptive=on,prefill=on,views=5,views=many");
 	assert_false(o.policy.uffd || o.policy.no_adaptive || o.policy.no_prefill || o.policy.view_max);
 	assert_int_equal(o.policy.traps, TRAPS_AUTO);
@@ -211,6 +212,7 @@ static void test_accel(void **state)
 	refused("-kernel k -accel soft=on", "name comes first");
 	refused("-kernel k -accel dbt,soft=maybe", "on or off");
 	refused("-kernel k -accel dbt,block=0", "block=0");
+	refused("-kernel k -accel dbt,cache=131073", "from 576 to 131072");
 	refused("-kernel k -accel dbt,views=1", "from 2 to");
 	refused("-kernel k -accel dbt,views=1000", "from 2 to");
 	refused("-kernel k -accel dbt,maps=3", "maps=3");
