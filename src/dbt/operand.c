@@ -222,6 +222,19 @@ static bool is_mov_rr(const struct insn *in)
 	       in->opsize == 8;
 }
 
+/* reg, which is spilled, has stood in for RSP; to_rsp: it is what RSP shall be. */
+static void value_done(struct tr *t, u8 reg, bool to_rsp)
+{
+	struct emit *e = &t->e;
+
+	if (to_rsp) {
+		emit_mark(e, MARK_STEP);
+		emit_mov_imm(e, RSP, t->fold);
+		emit_lea_sum(e, RSP, RSP, reg, 0);
+	}
+	unspill_done(t, reg, -1);
+}
+
 static bool mov_rsp_short(struct tr *t)
 {
 	struct insn *in = &t->in;
@@ -262,15 +275,7 @@ void rsp_value(struct tr *t)
 		r.rsp_repl = reg;
 		emit_reencoded(e, in, &r);
 	}
-	if (in->rsp_written) {
-		emit_mark(e, MARK_STEP);
-		emit_mov_imm(e, RSP, t->fold);
-		emit_lea_sum(e, RSP, RSP, reg, 0);
-	}
-	e->goff += in->len;
-	emit_mark(e, MARK_DONE);
-	emit_unspill(e, reg);
-	e->goff -= in->len;
+	value_done(t, reg, in->rsp_written);
 }
 
 static void lea_khigh_rsp_base(struct tr *t)
@@ -299,15 +304,7 @@ static void lea_khigh_rsp_base(struct tr *t)
 		emit_u8(e, 0x84 | (to & 7) << 3);
 		emit_u8(e, (u8)(__builtin_ctz(in->scale) << 6 | (in->index & 7) << 3 | (reg & 7)));
 		emit_u32(e, (u32)in->disp);
-		if (dst == RSP) {
-			emit_mark(e, MARK_STEP);
-			emit_mov_imm(e, RSP, t->fold);
-			emit_lea_sum(e, RSP, RSP, reg, 0);
-		}
-		e->goff += in->len;
-		emit_mark(e, MARK_DONE);
-		emit_unspill(e, reg);
-		e->goff -= in->len;
+		value_done(t, reg, dst == RSP);
 	}
 }
 
