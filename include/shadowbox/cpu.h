@@ -108,6 +108,9 @@ struct vcpu {
 	u8 shutdown;     /* triple fault */
 	u8 id;
 	u8 pad1;
+	u8 break_code, break_data, break_io; /* armed breakpoints by kind: bit n is DRn (debug.c) */
+	u8 break_hits; /* met by the instruction that runs */
+	u8 pad2[4];
 
 	/* MSRs. */
 	u64 star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux, pat;
@@ -164,6 +167,14 @@ int cpu_check_fpu(struct vcpu *v) MUST_CHECK;
 void cpu_deliver_exception(struct vcpu *v);
 void cpu_deliver_interrupt(struct vcpu *v, u8 vector);
 void cpu_deliver_nmi(struct vcpu *v);
+
+/* Breakpoints (debug.c): the masks of struct vcpu say whether any is armed. Accesses are noted as
+ * hits, the engine traps behind the instruction. */
+void cpu_note_access(struct vcpu *v, u64 a, u32 len, bool write);
+void cpu_note_io(struct vcpu *v, u16 port, u32 len);
+bool cpu_page_is_watched(const struct vcpu *v, u64 a);
+bool cpu_breakpoint_is_near(const struct vcpu *v);
+bool cpu_breakpoint_at_rip(struct vcpu *v);
 
 /* Power-on state (SDM vol. 3 table 9-1) and the 64-bit boot protocol's. */
 void cpu_reset(struct vcpu *v);

@@ -1,4 +1,4 @@
-/* Control, debug and extended control registers: MOV CR, MOV DR, LMSW, SMSW, CLTS,
+/* Control and extended control registers: MOV CR, LMSW, SMSW, CLTS,
  * XGETBV, XSETBV, and the mode switches that writing them makes.
  *
  * Follows SDM vol. 3 2.5, 2.6, 9.8.5 (long mode activation), 17.2 (debug registers).
@@ -134,44 +134,6 @@ int op_mov_cr(struct vcpu *v, const struct insn *in)
 		return write_cr(v, in->reg, reg_read(v, in->rm, size));
 	TRY(read_cr(v, in->reg, &val));
 	reg_write(v, in->rm, val, size);
-	return CPU_NEXT;
-}
-
-/* --- debug registers ------------------------------------------------------------------- */
-#define DR6_FIXED 0xffff0ff0UL
-#define DR6_WRITABLE 0x0000e00fUL
-#define DR6_BD BIT(13)
-#define DR7_FIXED BIT(10)
-#define DR7_WRITABLE 0xffff23ffUL
-#define DR7_GD BIT(13)
-
-int op_mov_dr(struct vcpu *v, const struct insn *in)
-{
-	unsigned dr = in->reg, size = in->code_size == 64 ? 8 : 4;
-	u64 val;
-
-	if (dr > 7 || ((dr == 4 || dr == 5) && (v->cr4 & CR4_DE)))
-		return cpu_fault(v, EXC_UD);
-	if (v->cpl)
-		return gp(v);
-	if (dr == 4 || dr == 5)
-		dr += 2;
-	if (v->dr[7] & DR7_GD) {
-		v->dr[6] |= DR6_BD;
-		return cpu_fault(v, EXC_DB);
-	}
-	if (!(in->opcode & 2)) {
-		reg_write(v, in->rm, v->dr[dr], size);
-		return CPU_NEXT;
-	}
-	val = reg_read(v, in->rm, size);
-	if (dr >= 6 && val >> 32)
-		return gp(v);
-	if (dr == 6)
-		val = (val & DR6_WRITABLE) | DR6_FIXED;
-	else if (dr == 7)
-		val = (val & DR7_WRITABLE) | DR7_FIXED;
-	v->dr[dr] = val;
 	return CPU_NEXT;
 }
 

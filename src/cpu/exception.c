@@ -253,6 +253,8 @@ static u64 pushed_rflags(const struct vcpu *v, u8 kind, u8 vector)
 
 	if (kind == EVENT_EXCEPTION && !trap)
 		return cpu_rflags(v) | FL_RF;
+	if (kind == EVENT_EXTERNAL) /* RF is still to be honoured by the instruction that comes next */
+		return cpu_rflags(v);
 	return cpu_rflags(v) & ~(u64)FL_RF;
 }
 
@@ -301,13 +303,18 @@ static void log_event(const struct vcpu *v, const struct event *e)
 
 static void deliver(struct vcpu *v, struct event e)
 {
+	/* A fault takes back what its instruction has done; an interrupt may come within one. */
+	u8 hits = e.kind == EVENT_EXTERNAL ? v->break_hits : 0;
+
 	v->intr_shadow = 0;
 	v->halted = 0;
 	for (;;) {
 		if (log_on(LOG_INT))
 			log_event(v, &e);
-		if (deliver_once(v, &e) == CPU_NEXT)
+		if (deliver_once(v, &e) == CPU_NEXT) {
+			v->break_hits = hits;
 			return;
+		}
 		if (!escalate(v, &e)) {
 			v->shutdown = 1;
 			return;

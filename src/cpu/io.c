@@ -3,7 +3,7 @@
 #include "priv.h"
 #include "shadowbox/counters.h"
 
-int io_check(struct vcpu *v, u16 port, unsigned size)
+static int io_permitted(struct vcpu *v, u16 port, unsigned size)
 {
 	const struct seg *tr = &v->seg[SEG_TR];
 	u32 acc = ACC_READ | ACC_IMPLICIT_SUPERVISOR;
@@ -20,6 +20,14 @@ int io_check(struct vcpu *v, u16 port, unsigned size)
 	TRY(mem_read(v, gla(tr->base + map + port / 8u), &bits, 2, acc));
 	if (bits >> (port & 7) & size_mask(1) >> (8 - size))
 		return cpu_fault_err(v, EXC_GP, 0);
+	return CPU_NEXT;
+}
+
+int io_check(struct vcpu *v, u16 port, unsigned size)
+{
+	TRY(io_permitted(v, port, size));
+	if (unlikely(v->break_io))
+		cpu_note_io(v, port, size);
 	return CPU_NEXT;
 }
 

@@ -240,7 +240,9 @@ static inline u64 model_phys_mask(void) { return BIT(cpu_model.phys_bits) - 1; }
 	/* string.c, io.c */ \
 	X(op_movs) X(op_stos) X(op_lods) X(op_cmps) X(op_scas) X(op_ins) X(op_outs) X(op_in) X(op_out) \
 	/* control.c */ \
-	X(op_mov_cr) X(op_mov_dr) X(op_clts) X(op_lmsw) X(op_smsw) X(op_xgetbv) X(op_xsetbv) \
+	X(op_mov_cr) X(op_clts) X(op_lmsw) X(op_smsw) X(op_xgetbv) X(op_xsetbv) \
+	/* debug.c */ \
+	X(op_mov_dr) \
 	/* sys.c */ \
 	X(op_hlt) X(op_lgdt) X(op_lidt) X(op_sgdt) X(op_sidt) X(op_sldt) X(op_str) X(op_invlpg) \
 	X(op_wbinvd) X(op_rdtsc) X(op_rdtscp) X(op_rdpmc) X(op_rdpid) X(op_swapgs) \

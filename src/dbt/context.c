@@ -68,7 +68,7 @@ bool context_fast_user(const struct vcpu *v)
 {
 	u16 sel = v->star >> 48;
 
-	return v->cpl == 3 && v->seg[SEG_CS].sel == ((sel + 16) | 3) && v->seg[SEG_SS].sel == ((sel + 8) | 3) &&
+	return v->cpl == 3 && !(v->break_code | v->break_data) && v->seg[SEG_CS].sel == ((sel + 16) | 3) && v->seg[SEG_SS].sel == ((sel + 8) | 3) &&
 	       v->intr_enabled && !(v->rflags & ~(u64)(FL_HOST | FL_RF | 2)) && ARENA->host.fsgsbase &&
 	       !ARENA->policy.no_chain;
 }
@@ -79,7 +79,7 @@ static bool user_ready(const struct vcpu *v, bool home)
 {
 	u8 mode = MODE_CPL3 | MODE_FAST | ((v->cr0 & (CR0_TS | CR0_EM)) ? MODE_FPU_TRAP : 0);
 
-	return !(v->rflags & ~(u64)(FL_HOST | FL_AC | FL_RF | 2)) && cache->table_kind[true] == block_kind(FLAVOUR_USER, mode) && home &&
+	return !(v->break_code | v->break_data) && !(v->rflags & ~(u64)(FL_HOST | FL_AC | FL_RF | 2)) && cache->table_kind[true] == block_kind(FLAVOUR_USER, mode) && home &&
 	       engine.slots_cr3 == v->cr3 && cache->native_now == native_after_sysret(v) && !v->irq_waiting && !v->nmi_pending && !v->nmi_blocked;
 }
 
@@ -131,7 +131,7 @@ void context_load(struct vcpu *v, u8 flavour, u64 host_pc)
 	struct slots *s = slots_of(flavour);
 
 	load_segment_bases(v, flavour);
-	v->rflags &= ~(u64)FL_RF; /* ends with the next instruction, and breakpoints do not fire */
+	v->rflags &= ~(u64)FL_RF; /* ends with the next instruction */
 	v->enter_rsp = v->gpr[RSP] + (flavour == FLAVOUR_KHIGH ? engine.fold : 0);
 	v->enter_flags = (v->rflags & FL_HOST) | 0x202;
 	if (v->cpl == 3 && (v->cr0 & CR0_AM))

@@ -42,7 +42,7 @@ void fpu_restore(const void *area)
 /* --- what code comes next ------------------------------------------------------------------ */
 u8 engine_flavour(const struct vcpu *v)
 {
-	if (ARENA->policy.all_soft || (v->cpl == 3 && user_is_soft()) || cpu_code_size(v) != 64)
+	if (ARENA->policy.all_soft || v->break_data || (v->cpl == 3 && user_is_soft()) || cpu_code_size(v) != 64)
 		return FLAVOUR_SOFT;
 	if (v->cpl == 3)
 		return FLAVOUR_USER;
@@ -317,6 +317,18 @@ static u64 find_entry(struct vcpu *v, u8 flavour, bool single)
 	return id ? CODE_RX_HVA + cache->block[id].code_off : 0;
 }
 
+/* Code breakpoints: instructions near them run alone. False: one has been met. */
+static bool code_breakpoint(struct vcpu *v, bool *step)
+{
+	engine.passed = v->rflags & FL_RF ? v->rip : ~0UL;
+	*step |= cpu_breakpoint_is_near(v);
+	if (!cpu_breakpoint_at_rip(v))
+		return true;
+	v->counters[CTR_EXCEPTION]++;
+	cpu_deliver_exception(v);
+	return false;
+}
+
 /* Nothing to do but to go on? Then a call-out or soft operand costs no turn of the loop. */
 static bool may_go_on(const struct vcpu *v, const struct machine *m)
 {
@@ -346,6 +358,10 @@ static void run_once(struct vcpu *v, struct machine *m, u64 *resume)
 		stopped();
 	if (v->halted) {
 		sleep_halted(v, m);
+		*resume = 0;
+		return;
+	}
+	if (v->break_code && !code_breakpoint(v, &step)) {
 		*resume = 0;
 		return;
 	}
@@ -389,13 +405,36 @@ static void run_inside(struct vcpu *v, u64 pc)
 	enter(v, pc, engine.flavour, engine.pkru_inside[engine.flavour], true);
 }
 
+/* Breakpoints on data and ports: #DB behind the instruction. One that has not been done keeps
+ * its RFLAGS.RF, or it would meet the breakpoint before it again. */
+static bool data_breakpoint(struct vcpu *v)
+{
+	if (!v->insn_done) {
+		if (v->break_code && v->rip == engine.passed)
+			v->rflags |= FL_RF;
+		return false;
+	}
+	v->dr[6] |= v->break_hits;
+	return v->break_hits;
+}
+
 /* RFLAGS.TF was set when an instruction began (its block is MODE_STEP, so every exit ends
  * exactly one instruction): #DB once it is done, unless it faulted or cleared TF. */
-static bool single_step_trap(struct vcpu *v)
+static bool single_step(struct vcpu *v)
 {
 	if (!v->insn_done || !(v->rflags & FL_TF))
 		return false;
 	v->dr[6] |= 1 << 14; /* BS */
+	return true;
+}
+
+/* What follows an instruction that has been done. */
+static bool debug_trap(struct vcpu *v, bool tf)
+{
+	bool data = data_breakpoint(v);
+
+	if (!(tf && single_step(v)) && !data)
+		return false;
 	cpu_fault(v, EXC_DB);
 	cpu_deliver_exception(v);
 	return true;
@@ -459,7 +498,7 @@ void engine_main(unsigned slot)
 			bool tf = v->rflags & FL_TF;
 			enum after_exit next = exit_handle(v, &pc);
 			v->exit_id = 0;
-			if (tf && next != GO_INSIDE && single_step_trap(v))
+			if ((tf | v->break_hits | v->break_code) && next != GO_INSIDE && debug_trap(v, tf))
 				next = GO_DISPATCH;
 			if (next == GO_INSIDE)
 				run_inside(v, pc);

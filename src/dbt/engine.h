@@ -37,6 +37,7 @@ struct engine {
 	bool soft_once;          /* the next instruction shall be soft, for this time (adaptive=off) */
 	bool stepping;           /* TF is set in the host context, see fault.c */
 	unsigned steps;          /* taken since the last asynchronous signal */
+	u64 passed;              /* RIP of an instruction whose code breakpoint RFLAGS.RF has let pass, ~0 none */
 	unsigned boundaries;     /* instruction boundaries seen since stepping began */
 	u8 flavour;              /* of the code that was entered; after an exit, of what left */
 	u8 doing;                /* enum profile_kind */

@@ -162,7 +162,7 @@ static int soft_begin(struct vcpu *v, u32 id, const struct insn *in, u64 *pc)
 		return CPU_JUMP;
 	*(u64 *)spill_slot(cache->block[x->block].flavour, x->scratch) = v->gpr[x->scratch];
 	v->gpr[x->scratch] = (u64)ptr - offset;
-	*pc = CODE_RX_HVA + (engine.after == SOFT_AFTER_NONE && x->resume_a ? x->resume_a : x->resume_b);
+	*pc = CODE_RX_HVA + (engine.after == SOFT_AFTER_NONE && x->resume_a && !v->break_hits ? x->resume_a : x->resume_b);
 	return CPU_NEXT;
 }
 

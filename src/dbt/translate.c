@@ -534,7 +534,7 @@ u32 translate_block(struct vcpu *v, u8 flavour, u8 mode, u64 gva, u64 gpa, u64 p
 	t.b = b;
 	t.v = v;
 	t.fold = ARENA->fold;
-	t.all_soft = ARENA->policy.all_soft || ((mode & MODE_CPL3) && user_is_soft());
+	t.all_soft = flavour == FLAVOUR_SOFT || ((mode & MODE_CPL3) && user_is_soft());
 	if (!emit_safe_block(&t))
 		return 0;
 	*cache_next(POOL_CODE) = t.e.off;

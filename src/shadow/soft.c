@@ -108,7 +108,8 @@ static void fill_quick(const struct vcpu *v, const struct soft_entry *e, u64 a, 
 {
 	bool user = v->cpl == 3 && !(acc & ACC_IMPLICIT_SUPERVISOR);
 
-	if (!(acc & ACC_EXEC) && !(!user && e->user_page && (v->cr4 & CR4_SMAP)))
+	if (!(acc & ACC_EXEC) && !(!user && e->user_page && (v->cr4 & CR4_SMAP)) &&
+	    likely(!v->break_data || !cpu_page_is_watched(v, a)))
 		quick_fill(a, e->pa, use, user);
 }
 
@@ -120,6 +121,8 @@ int soft_resolve(struct vcpu *v, gla_t a, u32 len, u32 acc, struct soft_ref *out
 
 	if (r)
 		return r;
+	if (unlikely(v->break_data) && !(acc & (ACC_EXEC | ACC_IMPLICIT_SUPERVISOR)))
+		cpu_note_access(v, a.v, len, acc & ACC_WRITE);
 	out->gpa = gpa(e->pa + off);
 	out->ptr = physmem_ptr(out->gpa);
 	if (unlikely(off + len > PAGE_SIZE)) {
