@@ -142,6 +142,10 @@ void shadow_view_init(unsigned slot);
  * one where its high half agrees; else the view of v->cr3, a free one, or the least
  * recently used, recycled. */
 unsigned shadow_view_wanted(struct vcpu *v, enum flavour f);
+/* Does the root of now map other kernel code in the high half than what is derived from it? Then
+ * such code must run soft, alone, and be told of by shadow_high_step() for each instruction. */
+bool shadow_high_is_foreign(void);
+void shadow_high_step(struct vcpu *v);
 /* Called in a view each time it becomes the running one: applies flushes, queued
  * invalidations and new traces. */
 void shadow_view_enter(struct vcpu *v, unsigned slot);

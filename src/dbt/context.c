@@ -68,7 +68,7 @@ bool context_fast_user(const struct vcpu *v)
 {
 	u16 sel = v->star >> 48;
 
-	return v->cpl == 3 && !(v->break_code | v->break_data) && v->seg[SEG_CS].sel == ((sel + 16) | 3) && v->seg[SEG_SS].sel == ((sel + 8) | 3) &&
+	return v->cpl == 3 && !(v->break_code | v->break_data) && !shadow_high_is_foreign() && v->seg[SEG_CS].sel == ((sel + 16) | 3) && v->seg[SEG_SS].sel == ((sel + 8) | 3) &&
 	       v->intr_enabled && !(v->rflags & ~(u64)(FL_HOST | FL_RF | 2)) && ARENA->host.fsgsbase &&
 	       !ARENA->policy.no_chain;
 }

@@ -40,6 +40,12 @@ void fpu_restore(const void *area)
 }
 
 /* --- what code comes next ------------------------------------------------------------------ */
+/* Kernel code of the high half while that is foreign. */
+static bool in_foreign_code(const struct vcpu *v)
+{
+	return !v->cpl && v->rip >> 63 && shadow_high_is_foreign();
+}
+
 u8 engine_flavour(const struct vcpu *v)
 {
 	if (ARENA->policy.all_soft || v->break_data || (v->cpl == 3 && user_is_soft()) || cpu_code_size(v) != 64)
@@ -50,7 +56,7 @@ u8 engine_flavour(const struct vcpu *v)
 		return FLAVOUR_SOFT;
 	if (!(v->rip >> 47))
 		return ARENA->host.pkeys ? FLAVOUR_KLOW : FLAVOUR_SOFT;
-	return ((v->rip + engine.fold) >> 47) ? FLAVOUR_SOFT : FLAVOUR_KHIGH;
+	return ((v->rip + engine.fold) >> 47) || in_foreign_code(v) ? FLAVOUR_SOFT : FLAVOUR_KHIGH;
 }
 
 /* MODE_CLOSED or 0. */
@@ -364,6 +370,11 @@ static void run_once(struct vcpu *v, struct machine *m, u64 *resume)
 	if (v->break_code && !code_breakpoint(v, &step)) {
 		*resume = 0;
 		return;
+	}
+	if (in_foreign_code(v)) {
+		shadow_high_step(v);
+		step = true;
+		*resume = 0;
 	}
 	arm_timer(m);
 	flavour = engine_flavour(v);

@@ -241,6 +241,10 @@ struct shadow_pool {
 	struct quick quick;
 	struct high_id high[VIEW_MAX + 1]; /* [OWNER_HIGH]: of the kernel lookup table */
 	struct gla_range high_log[HIGH_LOG_SIZE]; /* invalidations in the high half */
+	bool foreign;        /* the current root's high half is another one than high[] is of */
+	bool high_user;      /* user code has been found in the high half */
+	u32 foreign_left;    /* instructions until it is taken over */
+	u32 foreign_vain;    /* how often lately it had to be */
 	u64 high_pos, high_seen[VIEW_MAX + 1];
 	bool high_open;      /* nobody has seen the last one yet: it may grow */
 	u64 exec_filter[VIEW_MAX + 1][EXEC_FILTER_BITS / 64];

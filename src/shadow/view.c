@@ -3,7 +3,8 @@
  * A view's low half belongs to one root (view_slot.cr3). Its high half is a cache of
  * whatever was used there, together with the root entries that it came from; what does
  * not agree with the current root is dropped at guest TLB flushes. So kernel code runs in
- * any view, and a CR3 write alone changes no process. The lookup table of kernel code,
+ * any view, and a CR3 write alone changes no process. A root with other kernel code does not
+ * count at first (high_is_foreign). The lookup table of kernel code,
  * shared by all views, is treated as one more owner of a high half.
  *
  * Changes reach a view through its slot: flags to flush a half, a queue of low address
@@ -82,13 +83,73 @@ void view_high_used(struct vcpu *v, unsigned owner, u64 a)
 	h->used[i / 64] |= BIT(i % 64);
 }
 
-void view_check_high(struct vcpu *v)
+static bool high_agrees(struct vcpu *v, unsigned owner)
 {
-	if (!cpu_paging(v))
-		return;
+	const struct high_id *h = &shadow_pool->high[owner];
+	u64 root = cpu_root(v);
+
+	for (unsigned w = 0; w < 4; w++)
+		for (u64 m = h->used[w]; m; m &= m - 1) {
+			unsigned i = 64 * w + __builtin_ctzl(m);
+
+			if (h->entry[i] != high_entry(root, i))
+				return false;
+		}
+	return true;
+}
+
+static void high_adopt(struct vcpu *v)
+{
 	high_sync(v, OWNER_HIGH);
 	if (view_self)
 		high_sync(v, view_self->slot);
+}
+
+/* A kernel with page-table isolation runs a few instructions of each entry and exit with a
+ * root that has hardly anything of its high half, and soon returns to the other. To drop all
+ * that is derived from that, twice a system call, would cost more than anything else. So
+ * while a root of other kernel code is loaded the high half counts as foreign: what is known
+ * of it stays, and the engine lets kernel code of the high half run soft and an instruction
+ * at a time, without it. After so many instructions, fewer each time that they were in vain,
+ * the root is taken to stay. Not where user code has run in the high half: that would still be
+ * found. */
+#define FOREIGN_STEPS 256
+
+static bool high_is_foreign(struct vcpu *v)
+{
+	struct shadow_pool *s = shadow_pool;
+
+	if (s->high_user || high_agrees(v, OWNER_HIGH)) {
+		if (s->foreign && s->foreign_vain)
+			s->foreign_vain--;
+		s->foreign = false;
+	} else if (!s->foreign && FOREIGN_STEPS >> s->foreign_vain) {
+		s->foreign = true;
+		s->foreign_left = FOREIGN_STEPS >> s->foreign_vain;
+		v->event_pending = 1; /* other blocks from here on */
+	}
+	return s->foreign;
+}
+
+void view_check_high(struct vcpu *v)
+{
+	if (cpu_paging(v) && !high_is_foreign(v))
+		high_adopt(v);
+}
+
+bool shadow_high_is_foreign(void) { return shadow_pool->foreign; }
+
+void shadow_high_step(struct vcpu *v)
+{
+	struct shadow_pool *s = shadow_pool;
+
+	if (--s->foreign_left)
+		return;
+	s->foreign = false;
+	if (FOREIGN_STEPS >> (s->foreign_vain + 1))
+		s->foreign_vain++;
+	high_adopt(v);
+	view_sync(v);
 }
 
 bool view_can_hold(struct vcpu *v, u64 a)
@@ -293,7 +354,7 @@ void view_sync(struct vcpu *v)
 {
 	struct shadow_pool *s = shadow_pool;
 
-	if (s->high_pos != s->high_seen[OWNER_HIGH])
+	if (s->high_pos != s->high_seen[OWNER_HIGH] && !s->foreign) /* looks at the tables */
 		sync_kernel_code();
 	s->high_open = false;
 	if (!view_self)
@@ -315,6 +376,7 @@ void view_reset_all(struct vcpu *v)
 {
 	struct shadow_pool *s = shadow_pool;
 
+	s->foreign = s->high_user = false;
 	uses_drop_all();
 	for (unsigned i = 0; i < VIEW_MAX; i++) {
 		ARENA->view[i].flush = VIEW_FLUSH_LOW | VIEW_FLUSH_HIGH;

@@ -195,9 +195,10 @@ int walk_gla(struct vcpu *v, gla_t a, u32 acc, bool user, struct walk *out)
 	struct path p;
 	int r = walk_path(v, a, acc, user, out, &p);
 
-	if (r || !(acc & ACC_EXEC))
+	if (r || !(acc & ACC_EXEC) || (!user && gla_is_high(a.v) && shadow_high_is_foreign()))
 		return r;
 	if (gla_is_high(a.v)) {
+		shadow_pool->high_user |= user;
 		view_high_used(v, OWNER_HIGH, a.v);
 		inval_exec_add(OWNER_HIGH, a.v);
 	} else if (view_owner_low(v) >= 0) {
