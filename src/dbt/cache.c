@@ -55,9 +55,11 @@ static void regions_init(void)
 /* The region in which this place of the pool is in use; REGIONS: it is not. */
 static u32 region_of(enum pool p, u64 at)
 {
-	u64 r = at / cache->first[1][p];
+	u32 r = 0;
 
-	return r < REGIONS && at >= cache->first[r][p] && at < cache->next[r][p] ? (u32)r : REGIONS;
+	while (r < REGIONS && !(at >= cache->first[r][p] && at < cache->next[r][p]))
+		r++;
+	return r;
 }
 
 struct exit_rec *cache_exit(u64 id)

@@ -678,7 +678,7 @@ static void test_echo_flood(void)
 		ssize_t n = done < sizeof(sent) ? write(in[1], sent + done, sizeof(sent) - done) : 0;
 		if (n > 0)
 			done += (size_t)n;
-		size_t more = read_for(out[0], got + len, sizeof(got) - len, 1, 10000);
+		size_t more = read_for(out[0], got + len, sizeof(got) - len, 1, 60000);
 		CHECK(more);
 		len += more;
 	}
