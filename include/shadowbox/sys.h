@@ -95,7 +95,6 @@ static inline long sys_clock_nanosleep(int clock, int flags, const struct sys_ti
 {
 	return sys_call4(SYS_clock_nanosleep, clock, flags, (u64)ts, 0);
 }
-static inline long sys_sched_yield(void) { return sys_call3(SYS_sched_yield, 0, 0, 0); }
 static inline long sys_timer_create(int clock, void *sigevent, i32 *id)
 {
 	return sys_call3(SYS_timer_create, clock, (u64)sigevent, (u64)id);

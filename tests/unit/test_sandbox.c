@@ -170,17 +170,18 @@ static void run_denied_signal(void)
 
 static void run_echo(void)
 {
+	const struct sys_timespec pause = { 0, 200000 };
 	struct machine *m = &ARENA->machine;
 	u8 c;
 
 	for (;;) {
-		VCPU->event_pending = 0;
+		__atomic_store_n(&VCPU->event_pending, 0, __ATOMIC_SEQ_CST); /* before the ring is looked at */
 		while (ring_get(&m->rx, &c)) {
 			if (c == 'q')
 				machine_request_stop(m, STOP_DEBUG_EXIT, 7);
 			while (!ring_put(&m->tx, c)) { /* the monitor has not come round to it */
 				view_notify_monitor();
-				sys_sched_yield();
+				sys_clock_nanosleep(1, 0, &pause); /* of what is allowed */
 			}
 		}
 		view_notify_monitor();
