@@ -172,6 +172,8 @@ void cpu_deliver_nmi(struct vcpu *v);
  * hits, the engine traps behind the instruction. */
 void cpu_note_access(struct vcpu *v, u64 a, u32 len, bool write);
 void cpu_note_io(struct vcpu *v, u16 port, u32 len);
+/* Code cannot run as ever: some on code or data are armed. */
+static inline bool cpu_breakpoints_armed(const struct vcpu *v) { return v->break_code | v->break_data; }
 bool cpu_page_is_watched(const struct vcpu *v, u64 a);
 bool cpu_breakpoint_is_near(const struct vcpu *v);
 bool cpu_breakpoint_at_rip(struct vcpu *v);

@@ -31,7 +31,7 @@ static u64 length_of(const struct vcpu *v, unsigned i)
 /* After a change of DR0 to DR3 or DR7. */
 static void breakpoints_changed(struct vcpu *v)
 {
-	bool were = v->break_code | v->break_data;
+	bool were = cpu_breakpoints_armed(v);
 
 	v->break_code = v->break_data = v->break_io = 0;
 	for (unsigned i = 0; i < 4; i++) {
@@ -45,7 +45,7 @@ static void breakpoints_changed(struct vcpu *v)
 		default: v->break_data |= bit; break;
 		}
 	}
-	if (were | v->break_code | v->break_data)
+	if (were || cpu_breakpoints_armed(v))
 		v->event_pending = 1; /* what comes next is another kind of code */
 	if (v->break_data)
 		mmu_flush_all(v);

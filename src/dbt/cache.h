@@ -181,7 +181,7 @@ struct cache {
 	u32 exit_user, exit_kernel, enter_user, enter_inside, enter_kernel;
 	u32 lookup_user, lookup_kernel, lookup_soft_user;
 	u32 list[LISTS][HASH_SIZE];
-	u64 soft[SOFT_SIZE]; /* instructions whose operand cannot be direct: gpa + 1, class << 62 */
+	u64 soft[SOFT_SIZE]; /* instructions whose operand cannot be direct: gpa + 1, and its class above */
 	u64 soft_pages[HASH_SIZE / 64]; /* a bit for each page that may hold some, by hash */
 	struct block block[MAX_BLOCKS];
 	struct exit_rec exit[MAX_EXITS];

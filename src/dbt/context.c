@@ -68,7 +68,7 @@ bool context_fast_user(const struct vcpu *v)
 {
 	u16 sel = v->star >> 48;
 
-	return v->cpl == 3 && !(v->break_code | v->break_data) && !shadow_high_is_foreign() && v->seg[SEG_CS].sel == ((sel + 16) | 3) && v->seg[SEG_SS].sel == ((sel + 8) | 3) &&
+	return v->cpl == 3 && !cpu_breakpoints_armed(v) && !shadow_high_is_foreign() && v->seg[SEG_CS].sel == ((sel + 16) | 3) && v->seg[SEG_SS].sel == ((sel + 8) | 3) &&
 	       v->intr_enabled && !(v->rflags & ~(u64)(FL_HOST | FL_RF | 2)) && ARENA->host.fsgsbase &&
 	       !ARENA->policy.no_chain;
 }
@@ -79,7 +79,7 @@ static bool user_ready(const struct vcpu *v, bool home)
 {
 	u8 mode = MODE_CPL3 | MODE_FAST | ((v->cr0 & (CR0_TS | CR0_EM)) ? MODE_FPU_TRAP : 0);
 
-	return !(v->break_code | v->break_data) && !(v->rflags & ~(u64)(FL_HOST | FL_AC | FL_RF | 2)) && cache->table_kind[true] == block_kind(FLAVOUR_USER, mode) && home &&
+	return !cpu_breakpoints_armed(v) && !(v->rflags & ~(u64)(FL_HOST | FL_AC | FL_RF | 2)) && cache->table_kind[true] == block_kind(FLAVOUR_USER, mode) && home &&
 	       engine.slots_cr3 == v->cr3 && cache->native_now == native_after_sysret(v) && !v->irq_waiting && !v->nmi_pending && !v->nmi_blocked;
 }
 

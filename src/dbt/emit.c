@@ -139,6 +139,17 @@ void emit_patch_here(struct emit *e, u32 rel32_at)
 		memcpy((u8 *)CODE_RW_HVA + rel32_at, &rel, 4);
 }
 
+u32 emit_jrcxz(struct emit *e)
+{
+	EMIT(e, 0xe3, 0);
+	return e->off;
+}
+
+void emit_patch8_here(struct emit *e, u32 jump_end)
+{
+	*((u8 *)CODE_RW_HVA + jump_end - 1) = (u8)(e->off - jump_end);
+}
+
 /* --- re-encoding -------------------------------------------------------------------------- */
 unsigned scratch_pick(const struct insn *in, u16 taken)
 {
@@ -508,9 +519,6 @@ static void stub_mark(struct emit *e, enum mark_kind kind, u16 spill)
 
 #define R(r) (1u << (r))
 
-/* The jump whose displacement ends at `end` goes to `target`. */
-static void patch_rel8(u32 end, u32 target) { *((u8 *)CODE_RW_HVA + end - 1) = (u8)(target - end); }
-
 /* In: RAX = guest target, EBX = id of the exit to take if the lookup table lacks it, the
  * guest's RAX and RBX spilled. Changes no flags: the comparison is LEA and JRCXZ. */
 static u32 emit_lookup_stub(struct emit *e, u8 flavour, u64 table, u32 exit_stub)
@@ -530,8 +538,7 @@ static u32 emit_lookup_stub(struct emit *e, u8 flavour, u64 table, u32 exit_stub
 		EMIT(e, 0x48, 0x8b, 0x4a);       /* mov rcx, [rdx+16*i] */
 		emit_u8(e, i * sizeof(struct table_entry));
 		EMIT(e, 0x48, 0x8d, 0x0c, 0x01); /* lea rcx, [rcx+rax] */
-		EMIT(e, 0xe3, 0);                /* jrcxz hit */
-		hit[i] = e->off;
+		hit[i] = emit_jrcxz(e);
 	}
 	stub_mark(e, MARK_EXIT, 0);
 	emit_store_abs(e, RAX, spill_slot(flavour, SLOT_TARGET));
@@ -541,9 +548,9 @@ static u32 emit_lookup_stub(struct emit *e, u8 flavour, u64 table, u32 exit_stub
 	emit_load_abs(e, RBX, spill_slot(flavour, RBX));
 	emit_jmp(e, exit_stub);
 	stub_mark(e, MARK_TARGET, R(RAX) | R(RBX) | R(RCX) | R(RDX));
-	patch_rel8(hit[1], e->off);
+	emit_patch8_here(e, hit[1]);
 	EMIT(e, 0x48, 0x8d, 0x52, sizeof(struct table_entry)); /* lea rdx, [rdx+16] */
-	patch_rel8(hit[0], e->off);
+	emit_patch8_here(e, hit[0]);
 	EMIT(e, 0x48, 0x8b, 0x52, 0x08); /* mov rdx, [rdx+8] */
 	emit_store_abs(e, RDX, spill_slot(flavour, SLOT_TARGET));
 	emit_load_abs(e, RDX, spill_slot(flavour, RDX));

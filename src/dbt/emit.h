@@ -56,6 +56,8 @@ u32 emit_jmp(struct emit *e, u32 target); /* returns the offset of rel32 */
 u32 emit_jcc(struct emit *e, u8 cond);    /* forward: returns the offset of rel32, to be patched */
 void emit_jmp_slot(struct emit *e, u8 flavour); /* jmp [target slot] */
 void emit_patch_here(struct emit *e, u32 rel32_at);
+u32 emit_jrcxz(struct emit *e);           /* forward, over 127 bytes at most: for emit_patch8_here */
+void emit_patch8_here(struct emit *e, u32 jump_end);
 
 static inline bool is_segment_prefix(u8 p) { return (p & 0xe7) == 0x26 || p == 0x64 || p == 0x65; }
 

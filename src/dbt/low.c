@@ -9,9 +9,7 @@
 #include "engine.h"
 #include "translate.h"
 
-#define K(field) (HOT_SLOTS_K_HVA + offsetof(struct slots, field))
 #define RAX_RCX_RDX 7u
-#define KR(r) spill_slot(FLAVOUR_KHIGH, r)
 
 static bool suits(const struct tr *t)
 {
@@ -20,23 +18,6 @@ static bool suits(const struct tr *t)
 	return khigh(t) && ARENA->host.pkeys && in->has_mem && !in->moffs && !in->vsib && !in->bit_string &&
 	       in->addrsize == 8 && in->base != RSP && in->base != BASE_RIP && !in->seg_override &&
 	       !in->rsp_read && !in->rsp_written && in->op == OP_COPY;
-}
-
-static void spill(struct emit *e, unsigned reg)
-{
-	emit_spill(e, reg);
-	emit_mark(e, MARK_RESTART);
-}
-
-static u32 emit_jrcxz(struct emit *e)
-{
-	EMIT(e, 0xe3, 0);
-	return e->off;
-}
-
-static void patch_jrcxz(struct emit *e, u32 at)
-{
-	*((u8 *)CODE_RW_HVA + at - 1) = (u8)(e->off - at);
 }
 
 /* Nothing has changed but the spilled registers. */
@@ -58,7 +39,7 @@ static void emit_checks(struct emit *e, unsigned reg, bool smap, u32 *high, u32 
 	emit_u32(e, (u32)(K(address) + 6 - (CODE_RX_HVA + e->off + 4)));
 	low = emit_jrcxz(e);
 	*high = emit_jmp(e, e->off);
-	patch_jrcxz(e, low);
+	emit_patch8_here(e, low);
 	emit_load_abs(e, RCX, K(away));
 	if (smap) { /* 0 together only if each is */
 		emit_load_abs(e, RDX, K(no_ac));
@@ -66,7 +47,7 @@ static void emit_checks(struct emit *e, unsigned reg, bool smap, u32 *high, u32 
 	}
 	home = emit_jrcxz(e);
 	*away = emit_jmp(e, e->off);
-	patch_jrcxz(e, home);
+	emit_patch8_here(e, home);
 }
 
 static void emit_access(struct tr *t, unsigned reg)

@@ -89,7 +89,7 @@ static bool machine_allows(const struct vcpu *v)
 {
 	const u64 cr4 = CR4_OSFXSR | CR4_OSXSAVE;
 
-	return ARENA->host.native && !(v->break_code | v->break_data) && !(v->seg[SEG_DS].sel | v->seg[SEG_ES].sel | v->seg[SEG_FS].sel | v->seg[SEG_GS].sel) && !cache->native_off && (v->efer & EFER_SCE) &&
+	return ARENA->host.native && !cpu_breakpoints_armed(v) && !(v->seg[SEG_DS].sel | v->seg[SEG_ES].sel | v->seg[SEG_FS].sel | v->seg[SEG_GS].sel) && !cache->native_off && (v->efer & EFER_SCE) &&
 	       !rests(v->cr3) && !(v->cr0 & (CR0_TS | CR0_EM)) && (v->cr4 & cr4) == cr4 && !(v->cr4 & CR4_TSD) && !v->tsc_offset &&
 	       v->xcr0 == (ARENA->host.xcr0 & 0xff) && shadow_zone_is_free(v);
 }

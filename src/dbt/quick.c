@@ -13,8 +13,6 @@
 #include "shadowbox/shadow.h"
 #include "translate.h"
 
-#define K(field) (HOT_SLOTS_K_HVA + offsetof(struct slots, field))
-
 _Static_assert(sizeof(struct quick_entry) == 64, "the lookup's shift counts");
 /* SHRX takes its count from the low six bits of the entry's address plus this. */
 #define ENTRY_BIAS PAGE_SHIFT
@@ -314,15 +312,6 @@ static bool stack_suits(const struct tr *t)
 {
 	return suits(t) && t->b->flavour == FLAVOUR_SOFT && t->in.opsize == 8 && !t->in.map &&
 	       !(t->in.has_mem && !can_address(t));
-}
-
-static u32 callout_exit(struct tr *t)
-{
-	u32 id = new_exit(t, EXIT_CALLOUT);
-
-	cache->exit[id].insn = keep_insn(t);
-	emit_mark(&t->e, MARK_BOUNDARY);
-	return id;
 }
 
 bool quick_push(struct tr *t)

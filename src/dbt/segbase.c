@@ -8,7 +8,12 @@
 #include "system.h"
 
 void emit_wrfsbase_rax(struct emit *e) { EMIT(e, 0xf3, 0x48, 0x0f, 0xae, 0xd0); }
-void emit_wrgsbase_rax(struct emit *e) { EMIT(e, 0xf3, 0x48, 0x0f, 0xae, 0xd8); }
+
+void emit_load_gs(struct emit *e)
+{
+	emit_load_abs(e, RAX, K(gs_host));
+	emit_wrfsbase_rax(e);
+}
 
 /* --- GS and its twin ------------------------------------------------------------------------- */
 static void emit_swap_slots(struct emit *e, u64 a, u64 b)
@@ -45,8 +50,7 @@ void sync_gs(struct tr *t)
 	t->gs_late = false;
 	emit_mark(e, MARK_BOUNDARY);
 	spill(e, RAX);
-	emit_load_abs(e, RAX, K(gs_host));
-	emit_wrfsbase_rax(e);
+	emit_load_gs(e);
 	emit_unspill(e, RAX);
 }
 
@@ -89,12 +93,9 @@ bool translate_read_sel(struct tr *t)
 static u32 emit_if_below(struct emit *e, unsigned bits)
 {
 	emit_mov_imm(e, RCX, bits);
-	EMIT(e, 0xc4, 0xe2, 0xf3, 0xf7, 0xc8, /* shrx rcx, rax, rcx */
-	     0xe3, 0);                        /* jrcxz */
-	return e->off;
+	EMIT(e, 0xc4, 0xe2, 0xf3, 0xf7, 0xc8); /* shrx rcx, rax, rcx */
+	return emit_jrcxz(e);
 }
-
-static void patch_below(struct emit *e, u32 at) { *((u8 *)CODE_RW_HVA + at - 1) = (u8)(e->off - at); }
 
 /* What FS.base will be: as folded() of context.c. */
 static void emit_set_gs(struct tr *t)
@@ -107,7 +108,7 @@ static void emit_set_gs(struct tr *t)
 	emit_lea_sum(e, RAX, RAX, RCX, 0);
 	folds = emit_if_below(e, 47);
 	emit_mov_imm(e, RAX, FS_POISON);
-	patch_below(e, folds);
+	emit_patch8_here(e, folds);
 	emit_store_abs(e, RAX, K(gs_host));
 	t->gs_late = true;
 }
@@ -131,7 +132,7 @@ bool translate_write_base(struct tr *t)
 	emit_mark(e, MARK_RESTART);
 	emit_unspill(e, RAX);
 	leave(t);
-	patch_below(e, canonical);
+	emit_patch8_here(e, canonical);
 	e->spilled = 1u << RAX | 1u << RCX;
 	emit_mark(e, MARK_RESTART);
 	emit_load_abs(e, RAX, K(address));

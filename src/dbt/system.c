@@ -62,11 +62,7 @@ void unspill_done(struct tr *t, unsigned a, int b)
 
 void leave(struct tr *t)
 {
-	u32 id = new_exit(t, EXIT_CALLOUT);
-
-	cache->exit[id].insn = keep_insn(t);
-	emit_mark(&t->e, MARK_BOUNDARY);
-	emit_exit(t, id);
+	emit_exit(t, callout_exit(t));
 }
 
 /* --- the interrupt flag ------------------------------------------------------------------- */
@@ -90,11 +86,10 @@ static bool translate_sti(struct tr *t)
 	emit_mark(e, MARK_BOUNDARY);
 	spill(e, RCX);
 	emit_load_abs(e, RCX, K(hold));
-	EMIT(e, 0xe3, 0); /* jrcxz */
-	at = e->off;
+	at = emit_jrcxz(e);
 	emit_unspill(e, RCX);
 	leave(t);
-	*((u8 *)CODE_RW_HVA + at - 1) = (u8)(e->off - at);
+	emit_patch8_here(e, at);
 	e->spilled = 1u << RCX;
 	emit_mark(e, MARK_RESTART);
 	emit_store_imm(e, K(intr), FL_IF);
@@ -193,6 +188,8 @@ static bool translate_popf(struct tr *t)
 }
 
 /* --- privilege ---------------------------------------------------------------------------------- */
+static void emit_wrgsbase_rax(struct emit *e) { EMIT(e, 0xf3, 0x48, 0x0f, 0xae, 0xd8); }
+
 static bool syscall_premises(struct tr *t)
 {
 	t->b->rests_on |= BIT(PREMISE_LSTAR) | BIT(PREMISE_STAR) | BIT(PREMISE_SFMASK);
@@ -294,10 +291,8 @@ static void take_back(struct tr *t, u16 spilled)
 {
 	struct emit *e = &t->e;
 
-	if (t->gs_late) {
-		emit_load_abs(e, RAX, K(gs_host));
-		emit_wrfsbase_rax(e);
-	}
+	if (t->gs_late)
+		emit_load_gs(e);
 	emit_load_abs(e, RAX, K(flags));
 	EMIT(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
 	e->spilled = spilled;

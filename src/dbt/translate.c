@@ -52,14 +52,21 @@ void emit_exit_as(struct tr *t, u32 id, u8 flavour)
 
 void emit_exit(struct tr *t, u32 id) { emit_exit_as(t, id, t->b->flavour); }
 
+u32 callout_exit(struct tr *t)
+{
+	u32 id = new_exit(t, EXIT_CALLOUT);
+
+	cache->exit[id].insn = keep_insn(t);
+	emit_mark(&t->e, MARK_BOUNDARY);
+	return id;
+}
+
 void callout(struct tr *t, bool resume)
 {
 	u32 id;
 
 	sync_gs(t);
-	id = new_exit(t, EXIT_CALLOUT);
-	cache->exit[id].insn = keep_insn(t);
-	emit_mark(&t->e, MARK_BOUNDARY);
+	id = callout_exit(t);
 	emit_exit(t, id);
 	if (resume)
 		cache->exit[id].resume_a = t->e.off;
@@ -347,18 +354,14 @@ static void translate_op(struct tr *t)
 	case OP_LOOP: case OP_JRCXZ: translate_loop(t); break;
 	case OP_MOVS: case OP_STOS: case OP_LODS: case OP_CMPS: case OP_SCAS: translate_string(t); break;
 	case OP_RDTSC: case OP_RDTSCP: translate_rdtsc(t); break;
-	case OP_CLI: case OP_STI: case OP_PUSHF: case OP_POPF: case OP_SWAPGS: case OP_SYSCALL: case OP_SYSRET:
-	case OP_IRET: case OP_MOV_CR: case OP_STAC: case OP_CLAC: case OP_RDFSBASE: case OP_RDGSBASE: case OP_WRFSBASE:
-	case OP_WRGSBASE: case OP_MOV_FROM_SEG:
-		if (!translate_system(t))
-			callout(t, callout_resumes(t->in.op));
-		break;
 	case OP_TOO_LONG: raise(t, EXC_GP); break;
 	case OP_REFUSE:
 		t->v->counters[CTR_REFUSED]++;
 		raise(t, EXC_UD);
 		break;
-	default: callout(t, callout_resumes(t->in.op));
+	default:
+		if (!translate_system(t))
+			callout(t, callout_resumes(t->in.op));
 	}
 }
 

@@ -34,7 +34,21 @@ struct tr {
 
 static inline bool khigh(const struct tr *t) { return t->b->flavour == FLAVOUR_KHIGH; }
 
+/* Addresses of what is in the slots of kernel and user code (cache.h). */
+#define K(field) (HOT_SLOTS_K_HVA + offsetof(struct slots, field))
+#define U(field) (HOT_SLOTS_U_HVA + offsetof(struct slots, field))
+#define UR(r) spill_slot(FLAVOUR_USER, r)
+#define KR(r) spill_slot(FLAVOUR_KHIGH, r)
+
+static inline void spill(struct emit *e, unsigned reg)
+{
+	emit_spill(e, reg);
+	emit_mark(e, MARK_RESTART);
+}
+
 u32 new_exit(struct tr *t, enum exit_kind kind);
+/* At an instruction's boundary: an exit to its call-out. */
+u32 callout_exit(struct tr *t);
 u32 keep_insn(struct tr *t); /* for its exit record */
 u64 rip_target(const struct tr *t); /* what a RIP-relative operand addresses */
 /* Leaves through exit `id`. The caller has marked the first byte. */

@@ -54,10 +54,10 @@ static void high_forget(struct vcpu *v, unsigned owner, unsigned i)
 	}
 }
 
-/* Drops what was derived from other root entries than the current ones. */
-static void high_sync(struct vcpu *v, unsigned owner)
+/* A root entry that something was derived from and that is another one now; -1: none. */
+static int high_differs(struct vcpu *v, unsigned owner)
 {
-	struct high_id *h = &shadow_pool->high[owner];
+	const struct high_id *h = &shadow_pool->high[owner];
 	u64 root = cpu_root(v);
 
 	for (unsigned w = 0; w < 4; w++)
@@ -65,8 +65,16 @@ static void high_sync(struct vcpu *v, unsigned owner)
 			unsigned i = 64 * w + __builtin_ctzl(m);
 
 			if (h->entry[i] != high_entry(root, i))
-				high_forget(v, owner, i);
+				return (int)i;
 		}
+	return -1;
+}
+
+/* Drops what was derived from other root entries than the current ones. */
+static void high_sync(struct vcpu *v, unsigned owner)
+{
+	for (int i; (i = high_differs(v, owner)) >= 0;)
+		high_forget(v, owner, (unsigned)i);
 }
 
 void view_high_used(struct vcpu *v, unsigned owner, u64 a)
@@ -83,24 +91,10 @@ void view_high_used(struct vcpu *v, unsigned owner, u64 a)
 	h->used[i / 64] |= BIT(i % 64);
 }
 
-static bool high_agrees(struct vcpu *v, unsigned owner)
+static void high_adopt(struct vcpu *v, bool code_agrees)
 {
-	const struct high_id *h = &shadow_pool->high[owner];
-	u64 root = cpu_root(v);
-
-	for (unsigned w = 0; w < 4; w++)
-		for (u64 m = h->used[w]; m; m &= m - 1) {
-			unsigned i = 64 * w + __builtin_ctzl(m);
-
-			if (h->entry[i] != high_entry(root, i))
-				return false;
-		}
-	return true;
-}
-
-static void high_adopt(struct vcpu *v)
-{
-	high_sync(v, OWNER_HIGH);
+	if (!code_agrees)
+		high_sync(v, OWNER_HIGH);
 	if (view_self)
 		high_sync(v, view_self->slot);
 }
@@ -115,11 +109,11 @@ static void high_adopt(struct vcpu *v)
  * found. */
 #define FOREIGN_STEPS 256
 
-static bool high_is_foreign(struct vcpu *v)
+static bool high_is_foreign(struct vcpu *v, bool agrees)
 {
 	struct shadow_pool *s = shadow_pool;
 
-	if (s->high_user || high_agrees(v, OWNER_HIGH)) {
+	if (s->high_user || agrees) {
 		if (s->foreign && s->foreign_vain)
 			s->foreign_vain--;
 		s->foreign = false;
@@ -133,8 +127,13 @@ static bool high_is_foreign(struct vcpu *v)
 
 void view_check_high(struct vcpu *v)
 {
-	if (cpu_paging(v) && !high_is_foreign(v))
-		high_adopt(v);
+	bool agrees;
+
+	if (!cpu_paging(v))
+		return;
+	agrees = high_differs(v, OWNER_HIGH) < 0;
+	if (!high_is_foreign(v, agrees))
+		high_adopt(v, agrees);
 }
 
 bool shadow_high_is_foreign(void) { return shadow_pool->foreign; }
@@ -148,7 +147,7 @@ void shadow_high_step(struct vcpu *v)
 	s->foreign = false;
 	if (FOREIGN_STEPS >> (s->foreign_vain + 1))
 		s->foreign_vain++;
-	high_adopt(v);
+	high_adopt(v, false);
 	view_sync(v);
 }
 

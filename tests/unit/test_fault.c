@@ -60,28 +60,26 @@ static void user_code_in_a_kernel_stub(void **state)
 	}
 }
 
+static void leaves_at_its_target(u32 stub, u8 flavour)
+{
+	engine.flavour = flavour;
+	interrupt(stub, flavour);
+	assert_int_equal(VCPU->exit_id, EXIT_ID_ASYNC);
+	assert_int_equal(engine.flavour, flavour);
+	assert_true(VCPU->rip == 0xffffffff81234567UL);
+}
+
 static void kernel_code_in_its_stub(void **state)
 {
 	(void)state;
-	engine.flavour = FLAVOUR_KHIGH;
-	interrupt(cache->lookup_kernel, FLAVOUR_KHIGH);
-	assert_int_equal(VCPU->exit_id, EXIT_ID_ASYNC);
-	assert_int_equal(engine.flavour, FLAVOUR_KHIGH);
-	assert_true(VCPU->rip == 0xffffffff81234567UL);
-	engine.flavour = FLAVOUR_SOFT;
-	interrupt(cache->lookup_soft_user, FLAVOUR_SOFT);
-	assert_int_equal(VCPU->exit_id, EXIT_ID_ASYNC);
-	assert_int_equal(engine.flavour, FLAVOUR_SOFT);
+	leaves_at_its_target(cache->lookup_kernel, FLAVOUR_KHIGH);
+	leaves_at_its_target(cache->lookup_soft_user, FLAVOUR_SOFT);
 }
 
 static void user_code_in_its_stub(void **state)
 {
 	(void)state;
-	engine.flavour = FLAVOUR_USER;
-	interrupt(cache->lookup_user, FLAVOUR_USER);
-	assert_int_equal(VCPU->exit_id, EXIT_ID_ASYNC);
-	assert_int_equal(engine.flavour, FLAVOUR_USER);
-	assert_true(VCPU->rip == 0xffffffff81234567UL);
+	leaves_at_its_target(cache->lookup_user, FLAVOUR_USER);
 }
 
 int main(void)
