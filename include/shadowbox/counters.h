@@ -41,6 +41,7 @@
 	X(SOFTEN, "instructions turned soft") \
 	X(TRACE_PT, "page-table pages traced") \
 	X(TRACE_CODE, "code pages traced") \
+	X(HOLD, "pages held read-only while their rights come and go") \
 	X(PT_WRITE, "page-table writes seen") \
 	X(PT_STORE, "page-table writes done in line") \
 	X(INVALIDATE, "ranges invalidated") \

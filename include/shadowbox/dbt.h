@@ -5,6 +5,8 @@
 /* Bytes [off, off+len) of the page at gpa were, or are about to be, changed: drop the
  * blocks that overlap; if `all`, every block of the page. */
 void dbt_code_written(gpa_t page, u32 off, u32 len, bool all);
+/* Instructions that were softened because they write to held pages are direct again. */
+void dbt_hold_ended(void);
 /* The kernel-half (khigh) or user/low mapping of [start, start+len) in the view `slot`
  * (or all views: slot = VIEW_MAX) went away: purge lookup-table entries and, for
  * kernel code, chained jumps. len may be huge (whole half). */

@@ -47,6 +47,7 @@ struct policy {
 	bool no_stores;  /* every write to a page table is done by C */
 	bool no_prefill; /* a fault maps one page, and nothing is mapped without one */
 	u32 block_max;   /* most guest instructions in a block */
+	u32 hold_after;  /* rounds of protecting and unprotecting after which a page is held; 0: never */
 	u32 view_max;    /* most views, 0: VIEW_MAX */
 	u32 map_max;     /* most host mappings of a view, 0: as the host allows */
 	u32 cache_max;   /* most KiB of translated code, 0: as the layout allows */

@@ -653,10 +653,27 @@ enum soft_class soft_wanted(u64 gpa)
 	return cache->soft[soft_slot(gpa)] >> SOFT_CLASS_SHIFT;
 }
 
+void dbt_hold_ended(void)
+{
+	while (cache->n_held_writers) {
+		u64 at = cache->held_writers[--cache->n_held_writers];
+
+		if (soft_wanted(at) != SOFT_HELD)
+			continue;
+		cache->soft[soft_slot(at)] = at + 1; /* class SOFT_NO */
+		cache_drop_range(gpa(at & PAGE_MASK), at & ~PAGE_MASK, 1, false);
+	}
+}
+
 void soft_add(u64 gpa, enum soft_class c)
 {
 	u64 bit, *word;
 
+	if (c == SOFT_HELD) {
+		if (cache->n_held_writers == HELD_WRITERS_MAX)
+			dbt_hold_ended();
+		cache->held_writers[cache->n_held_writers++] = gpa;
+	}
 	if (cache->n_soft > SOFT_SIZE / 2) {
 		memset(cache->soft, 0, sizeof(cache->soft));
 		memset(cache->soft_pages, 0, sizeof(cache->soft_pages));

@@ -149,6 +149,7 @@ static inline bool block_is_global(const struct block *b)
 enum pool { POOL_BLOCK, POOL_EXIT, POOL_INSN, POOL_MARK, POOL_CODE, POOLS };
 #define HASH_SIZE (1u << 16)
 #define SOFT_SIZE (1u << 16)
+#define HELD_WRITERS_MAX 32
 #define TABLE_ENTRIES 65536u /* by the low 16 bits of the target; the next entry is a second place for it */
 #define TABLE_PLACES (TABLE_ENTRIES + 1)
 
@@ -169,7 +170,8 @@ struct cache {
 	u32 region;                    /* the current one */
 	u32 first[REGIONS + 1][POOLS]; /* where each region begins */
 	u32 next[REGIONS][POOLS];      /* and is free from */
-	u32 n_soft;
+	u32 n_soft, n_held_writers;
+	u64 held_writers[HELD_WRITERS_MAX]; /* gpa of those of class SOFT_HELD, and of some that were */
 	u64 generation;   /* changes when numbers of exits and blocks come to mean others */
 	u64 premise[PREMISE_COUNT]; /* what the blocks that rest on it were translated for */
 	bool native_now;  /* the user tables may lead to code as it is */
@@ -222,10 +224,10 @@ void table_forget_native(void); /* all native code of the running view's user ta
 u64 table_get(bool user, u64 gva);
 void table_flush(bool user);
 bool table_has_low(void); /* the kernel's may hold code of the low half */
-/* Instructions found guilty: their memory operand cannot be direct. */
-/* Instructions whose operand could not be direct. SOFT_TABLE: it wrote to a page table. SOFT_LOW, SOFT_BOTH: kernel-high code that
- * reaches user memory, SOFT_BOTH kernel memory too; what neither path can do stays soft. */
-enum soft_class { SOFT_NO, SOFT_ALWAYS, SOFT_TABLE, SOFT_BOTH, SOFT_LOW };
+/* Instructions whose operand could not be direct. SOFT_TABLE: it wrote to a page table. SOFT_HELD: user code that
+ * writes to held pages, until dbt_hold_ended. SOFT_LOW, SOFT_BOTH: kernel-high code that reaches user memory,
+ * SOFT_BOTH kernel memory too; what neither path can do stays soft. */
+enum soft_class { SOFT_NO, SOFT_ALWAYS, SOFT_TABLE, SOFT_HELD, SOFT_BOTH, SOFT_LOW };
 enum soft_class soft_wanted(u64 gpa);
 void soft_add(u64 gpa, enum soft_class c);
 /* Generates the common stubs at the start of the code cache (emit.c). */

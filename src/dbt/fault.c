@@ -250,6 +250,7 @@ static void native_page_fault(struct vcpu *v, ucontext_t *uc)
 		break;
 	case FILL_SOFT:
 	case FILL_TRACED:
+	case FILL_ONCE:
 		land(uc, EXIT_ID_SINGLE);
 		break;
 	}
@@ -543,6 +544,15 @@ static enum fill_result fill_for(struct vcpu *v, const struct block *b, u64 hva,
 	return r;
 }
 
+static enum soft_class soft_class_for(enum fill_result r, u8 flavour, bool low)
+{
+	if (low)
+		return SOFT_BOTH;
+	if (r == FILL_SOFT)
+		return SOFT_ALWAYS;
+	return flavour == FLAVOUR_USER ? SOFT_HELD : SOFT_TABLE;
+}
+
 static void page_fault(struct vcpu *v, ucontext_t *uc, const struct block *b, const struct mark *m)
 {
 	u64 hva = GREG(uc, REG_CR2);
@@ -572,7 +582,9 @@ static void page_fault(struct vcpu *v, ucontext_t *uc, const struct block *b, co
 		return;
 	case FILL_SOFT:
 	case FILL_TRACED:
-		retry_soft(v, uc, b, m, low ? SOFT_BOTH : r == FILL_TRACED ? SOFT_TABLE : SOFT_ALWAYS, r == FILL_TRACED && ARENA->policy.no_adaptive);
+	case FILL_ONCE:
+		retry_soft(v, uc, b, m, soft_class_for(r, flavour, low),
+			   r == FILL_ONCE || (r == FILL_TRACED && ARENA->policy.no_adaptive));
 		return;
 	}
 }

@@ -18,6 +18,7 @@
 /* The part of the physical map that the hole below 4 GiB takes is not RAM. */
 #define RAM_MAX (PHYS_MAX - (PHYS_4G - PHYS_LOW_MAX))
 #define BLOCK_DEFAULT 64
+#define HOLD_DEFAULT 16
 
 /* --- memory and processors -------------------------------------------------------- */
 static enum parse_result set_memory(struct parse *p, const char *arg)
@@ -431,7 +432,7 @@ enum options_result options_parse(int argc, char **argv, struct options *out, ch
 		.cpus = 1,
 		.append = NULL,
 		.cpu_model = "host",
-		.policy = { .block_max = BLOCK_DEFAULT, .uffd = true },
+		.policy = { .block_max = BLOCK_DEFAULT, .uffd = true, .hold_after = HOLD_DEFAULT },
 	};
 	if (errlen)
 		err[0] = 0;

@@ -47,6 +47,7 @@ void parse_note(struct parse *p, const char *fmt, ...)
 /* Fewer mappings than this, and no instruction might have all its operands at once. */
 #define MAPS_LEAST 64
 #define CACHE_LEAST 576 /* KiB: a block must fit each of the cache's regions */
+#define HOLD_MOST 1000000
 
 /* --- -accel ----------------------------------------------------------------------- */
 struct accel_switch {
@@ -85,6 +86,8 @@ static enum parse_result accel_help(void)
 	     "  traps=signal|ptrace - how host traps reach a view's handlers (default: signal; ptrace\n"
 	     "    where the host cannot deliver signals to them)\n"
 	     "  block=N - most guest instructions in a block\n"
+	     "  hold=N - times that the guest protects and unprotects a page until it stays read-only\n"
+	     "    and its few writers are soft, 0 for never (default: 16)\n"
 	     "  cache=N - most KiB of translated code");
 	return PARSE_EXIT;
 }
@@ -142,6 +145,8 @@ static enum parse_result accel_item(struct parse *p, const struct opt_item *it)
 		return accel_trace(p, it->value);
 	if (!strcmp(it->key, "block") && it->value)
 		return accel_number(p, it, 1, 1024, &p->o->policy.block_max);
+	if (!strcmp(it->key, "hold") && it->value)
+		return accel_number(p, it, 0, HOLD_MOST, &p->o->policy.hold_after);
 	if (!strcmp(it->key, "cache") && it->value)
 		return accel_number(p, it, CACHE_LEAST, CODE_SIZE >> 10, &p->o->policy.cache_max);
 	if (!strcmp(it->key, "maps") && it->value)

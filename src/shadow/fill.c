@@ -52,11 +52,26 @@ static bool executes_in(const struct vcpu *v, u64 pa)
  * is running: the write would never get done. */
 static bool release_code(struct vcpu *v, u64 pa)
 {
-	if (page_flags_of(pa) != PAGE_CODE || executes_in(v, pa))
+	if (executes_in(v, pa))
 		return false;
 	dbt_code_written(gpa(pa & PAGE_MASK), 0, PAGE_SIZE, true);
 	trace_clear(pa, PAGE_CODE);
 	return true;
+}
+
+/* A write to a traced page: FILL_DONE if it is traced no more. */
+static enum fill_result write_traced_page(struct vcpu *v, u64 pa, bool user)
+{
+	enum hold_verdict verdict = HOLD_OVER;
+
+	if (page_flags_of(pa) & PAGE_HELD)
+		verdict = hold_trapped(v, pa, user);
+	if ((page_flags_of(pa) & PAGE_PT) || ((page_flags_of(pa) & PAGE_CODE) && !release_code(v, pa)))
+		verdict = HOLD_WRITER;
+	if (verdict == HOLD_OVER)
+		return FILL_DONE;
+	count(v, CTR_FILL_TRACE);
+	return verdict == HOLD_ONCE ? FILL_ONCE : FILL_TRACED;
 }
 
 static bool entry_writable(const struct path *p, u64 e)
@@ -135,9 +150,11 @@ enum fill_result shadow_fill(struct vcpu *v, u64 hva, bool write, enum flavour f
 	    (gla_is_high(t.a) && w.user && (v->cr4 & CR4_SMAP)) || !view_can_hold(v, t.a))
 		return FILL_SOFT;
 	uses_add_path(v, t.a, &w);
-	if (write && page_flags_of(w.gpa.v) && !release_code(v, w.gpa.v)) {
-		count(v, CTR_FILL_TRACE);
-		return FILL_TRACED;
+	if (write && page_flags_of(w.gpa.v)) {
+		enum fill_result r = write_traced_page(v, w.gpa.v, f == FLAVOUR_USER);
+
+		if (r != FILL_DONE)
+			return r;
 	}
 	if (!map_walked(v, t.a, &w, &p))
 		return FILL_SOFT;
@@ -228,8 +245,11 @@ void fill_raise(struct vcpu *v, u64 a)
 	view_self->raised = a;
 	if (view_self->raise_run >= RAISE_RUN_MAX || gla_is_high(a) || view_owner_low(v) < 0)
 		return;
-	if (walk_look(v, a, &w, &p) && w.page_size == PAGE_SIZE && p.rw && w.dirty && !page_flags_of(w.gpa.v))
-		map_raise(a, w.gpa.v, key_of(a, w.user));
+	if (!walk_look(v, a, &w, &p) || w.page_size != PAGE_SIZE || !p.rw || !w.dirty ||
+	    (page_flags_of(w.gpa.v) & ~PAGE_HELD) || !physmem_is_ram(&ARENA->machine.phys, w.gpa))
+		return;
+	if (!hold_raises(v, w.gpa.v) && map_raise(a, w.gpa.v, key_of(a, w.user)))
+		hold_count_round(w.gpa.v);
 }
 
 /* Saves the fault that would follow when the guest returns from its own handler. */

@@ -63,7 +63,7 @@ bool pte_reserved(const struct vcpu *v, unsigned level, u64 e);
 u64 pte_read(u64 table, unsigned index);
 
 /* --- trace.c -------------------------------------------------------------------- */
-enum page_flag { PAGE_PT = 1, PAGE_CODE = 2 };
+enum page_flag { PAGE_PT = 1, PAGE_CODE = 2, PAGE_HELD = 4 };
 #define TRACE_LOG_SIZE 65536u /* power of two */
 
 u8 page_flags_of(u64 pa);
@@ -71,6 +71,32 @@ void trace_set(struct vcpu *v, u64 pa, u8 flag);
 void trace_clear(u64 pa, u8 flag);
 /* First traced page in [pa, end), or end. */
 u64 trace_next(u64 pa, u64 end);
+
+/* --- hold.c: pages that are kept read-only ---------------------------------------- */
+#define HELD_MAX 256u
+
+struct held {
+	u32 pfn;
+	u32 rounds, rounds_wanted; /* how often it was made writable, and when that is often */
+	i32 credit;
+	u32 writer_traps;          /* in a row, of the instruction at `writer` */
+	u64 writer;
+	u64 since;                 /* time stamp counter */
+};
+/* The guest's tables allow writes to the page, which is mapped and not a table or code. True:
+ * it stays read-only nevertheless. */
+bool hold_raises(struct vcpu *v, u64 pa);
+/* It was made writable where it is mapped. */
+void hold_count_round(u64 pa);
+/* A write to a held page faulted, at v->rip. */
+enum hold_verdict {
+	HOLD_OVER,   /* the page may be writable */
+	HOLD_ONCE,   /* the instruction shall be soft for this time */
+	HOLD_WRITER, /* ... and from now on */
+};
+enum hold_verdict hold_trapped(struct vcpu *v, u64 pa, bool user);
+/* A soft write was done. */
+void hold_written(u64 pa, u32 len);
 
 /* --- uses.c: which table page maps which addresses, for whom --------------------- */
 /* Owner of the tables of the high half; else owners are view slots. */
@@ -141,8 +167,8 @@ void map_uncode(u32 pfn);
 /* The guest page of order ORDER_2M/1G that holds a, or, if it is there already, only
  * the 4 KiB around a. */
 bool map_large(u64 a, u64 pa, unsigned order, bool writable, u8 key);
-/* Gives a page that is mapped so the right to write; nothing if it is not. */
-void map_raise(u64 a, u64 pa, u8 key);
+/* Gives a page that is mapped so the right to write; false if it is not. */
+bool map_raise(u64 a, u64 pa, u8 key);
 bool map_present(u64 a, u64 pa, bool writable);
 void map_drop(u64 start, u64 len); /* addresses of one half */
 /* The same, but what the current root's tables still say stays, if need be without the right
@@ -239,6 +265,7 @@ struct shadow_pool {
 	} use_last;
 	struct soft_tlb tlb;
 	struct quick quick;
+	struct held held[HELD_MAX];
 	struct high_id high[VIEW_MAX + 1]; /* [OWNER_HIGH]: of the kernel lookup table */
 	struct gla_range high_log[HIGH_LOG_SIZE]; /* invalidations in the high half */
 	bool foreign;        /* the current root's high half is another one than high[] is of */

@@ -517,9 +517,9 @@ static bool raise_page(struct map_dir *d, u64 hva, u64 pa, u8 key)
 	return true;
 }
 
-void map_raise(u64 a, u64 pa, u8 key)
+bool map_raise(u64 a, u64 pa, u8 key)
 {
-	raise_page(dir_of(a), map_hva(a), pa, key);
+	return raise_page(dir_of(a), map_hva(a), pa, key);
 }
 
 bool map_small(u64 a, u64 pa, unsigned n, bool writable, u8 key)

@@ -33,8 +33,9 @@ void trace_set(struct vcpu *v, u64 pa, u8 flag)
 	if (old & flag)
 		return;
 	s->page_flags[pfn] = old | flag;
-	count(v, flag == PAGE_PT ? CTR_TRACE_PT : CTR_TRACE_CODE);
-	log_msg(LOG_MMU, "mmu: trace %s %#lx\n", flag == PAGE_PT ? "table" : "code", pa & PAGE_MASK);
+	if (flag != PAGE_HELD)
+		count(v, flag == PAGE_PT ? CTR_TRACE_PT : CTR_TRACE_CODE);
+	log_msg(LOG_MMU, "mmu: trace %s %#lx\n", flag == PAGE_PT ? "table" : flag == PAGE_CODE ? "code" : "held", pa & PAGE_MASK);
 	quick_traced(pfn);
 	if (old)
 		return;
@@ -95,6 +96,8 @@ void trace_write_end(struct vcpu *v, struct trace_write *tw)
 	u64 first = tw->gpa.v & ~7UL, page = tw->gpa.v & PAGE_MASK;
 	const u64 *pte = physmem_ptr(gpa(first));
 
+	if (page_flags_of(page) & PAGE_HELD)
+		hold_written(page, tw->len);
 	if (page_flags_of(page) & PAGE_CODE)
 		dbt_code_written(gpa(page), tw->gpa.v - page, tw->len, false);
 	if (!(page_flags_of(page) & PAGE_PT))
@@ -126,10 +129,11 @@ void trace_bulk_write(struct vcpu *v, gpa_t a, u32 len)
 	u64 page = a.v & PAGE_MASK;
 	u8 f = page_flags_of(page);
 
-	(void)len;
 	if (!f)
 		return;
 	log_msg(LOG_MMU, "mmu: bulk write to traced page %#lx\n", page);
+	if (f & PAGE_HELD)
+		hold_written(page, len);
 	if (f & PAGE_PT)
 		uses_drop_table(v, page);
 	if (f & PAGE_CODE) {
