@@ -57,7 +57,7 @@ bool hold_raises(struct vcpu *v, u64 pa)
 			h->credit = CREDIT_MOST;
 		return true;
 	}
-	if (h->pfn != pfn || h->rounds < h->rounds_wanted)
+	if (h->pfn != pfn || !h->rounds || h->rounds < h->rounds_wanted)
 		return false;
 	count(v, CTR_HOLD);
 	h->credit = CREDIT_FIRST;
