@@ -21,7 +21,7 @@
 #define POOL_SIZE (64UL << 20)
 
 /* --- fakes ------------------------------------------------------------------------ */
-static unsigned fake_notified;
+static unsigned fake_notified, fake_hold_ended;
 static struct { gpa_t page; u32 off, len; bool all; unsigned n; } fake_code;
 static struct { unsigned slot, n; u64 start, len; } fake_unmapped;
 static struct { u64 addr, val; unsigned size, n; } fake_bus;
@@ -34,6 +34,7 @@ void dbt_code_written(gpa_t page, u32 off, u32 len, bool all)
 	fake_code.all = all;
 	fake_code.n++;
 }
+void dbt_hold_ended(void) { fake_hold_ended++; }
 void dbt_unmapped(unsigned slot, gla_t start, u64 len)
 {
 	fake_unmapped.slot = slot;
@@ -199,6 +200,7 @@ static struct vcpu *machine_setup(void)
 	shadow_view_init(0);
 	shadow_view_enter(v, shadow_view_wanted(v, FLAVOUR_USER));
 	mmu_mode_changed(v, true);
+	fake_hold_ended = 0;
 	memset(&fake_code, 0, sizeof(fake_code));
 	memset(&fake_unmapped, 0, sizeof(fake_unmapped));
 	memset(&fake_bus, 0, sizeof(fake_bus));
