@@ -265,7 +265,10 @@ void fill_ahead(struct vcpu *v, u64 a)
 	if (walk_path(v, gla(a), ACC_READ, true, &w, &p) == 0 &&
 	    physmem_is_ram(&ARENA->machine.phys, w.gpa)) {
 		uses_add_path(v, a, &w);
-		if (map_walked(v, a, &w, &p))
+		/* The fault was for a right: Linux takes an entry out while it changes it. */
+		if (map_present(a, w.gpa.v, false))
+			fill_raise(v, a);
+		else if (map_walked(v, a, &w, &p))
 			count(v, CTR_FILL_AHEAD);
 	}
 	v->exc = saved;

@@ -186,7 +186,7 @@ static void account_of_writes(void **state)
 	assert_true(writable());
 	/* Rounds without end earn no more than MOST. */
 	setup_held();
-	for (unsigned i = 0; i < 50; i++)
+	for (unsigned i = 0; i < 45; i++)
 		one_round();
 	for (unsigned i = 0; i < MOST; i++)
 		soft_write(PA, 8);
