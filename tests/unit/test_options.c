@@ -196,6 +196,11 @@ static void test_accel(void **state)
 	run("-kernel k -accel dbt,trace=mprotect,adaptive=on,prefill=on,views=5,views=many");
 	assert_false(o.policy.uffd || o.policy.no_adaptive || o.policy.no_prefill || o.policy.view_max);
 	assert_int_equal(o.policy.traps, TRAPS_AUTO);
+	assert_int_equal(o.policy.hold_after, 16);
+	run("-kernel k -accel dbt,hold=0");
+	assert_int_equal(o.policy.hold_after, 0);
+	run("-kernel k -accel dbt,hold=65536");
+	assert_int_equal(o.policy.hold_after, 65536);
 	run("-kernel k -accel dbt,traps=ptrace,pkusig=off");
 	assert_int_equal(o.policy.traps, TRAPS_PTRACE);
 	assert_true(o.policy.no_pku_signals);
@@ -213,6 +218,9 @@ static void test_accel(void **state)
 	refused("-kernel k -accel dbt,soft=maybe", "on or off");
 	refused("-kernel k -accel dbt,block=0", "block=0");
 	refused("-kernel k -accel dbt,cache=131073", "from 576 to 131072");
+	refused("-kernel k -accel dbt,hold=65537", "from 0 to 65536");
+	refused("-kernel k -accel dbt,hold=off", "hold=off");
+	refused("-kernel k -accel dbt,hold", "hold");
 	refused("-kernel k -accel dbt,views=1", "from 2 to");
 	refused("-kernel k -accel dbt,views=1000", "from 2 to");
 	refused("-kernel k -accel dbt,maps=3", "maps=3");

@@ -144,9 +144,13 @@ static void check_memory(const struct page *p)
 
 static void entry_set(struct page *p, u64 e)
 {
-	switch (rnd() % 3) {
+	switch (rnd() % 4) {
 	case 0: *p->pte = e; break;
-	case 1: asm volatile("xchg %0,%1" : "+r"(e), "+m"(*p->pte) : : "memory"); break;
+	case 1: /* as Linux does it */
+		*(volatile u64 *)p->pte = 0;
+		*(volatile u64 *)p->pte = e;
+		break;
+	case 2: asm volatile("xchg %0,%1" : "+r"(e), "+m"(*p->pte) : : "memory"); break;
 	default: asm volatile("lock xorq %1,%0" : "+m"(*p->pte) : "r"(e ^ *p->pte) : "cc", "memory");
 	}
 	invlpg(p->va);

@@ -3,7 +3,7 @@
  * what was written is there. Also by another mapping of the page, by system calls that write to
  * it, and in a child that shares it copy-on-write.
  *
- * usage: guard [ROUNDS] */
+ * usage: guard [ROUNDS [NAME]]: all of it, or what has this name */
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -125,6 +125,31 @@ static void page(uint64_t rounds)
 	munmap(p, 4096);
 }
 
+/* As a write barrier has it: one page, one instruction, and a fault in each round. */
+static void barrier(uint64_t rounds)
+{
+	uint8_t *p = fresh();
+
+	for (uint64_t i = 0; i < rounds; i++)
+		one_round("barrier", i, 0, p, p, (uint64_t *)p + i % 400);
+	munmap(p, 4096);
+}
+
+/* The same without faults: guarded while nobody is to write. */
+static void guarded(uint64_t rounds)
+{
+	uint8_t *p = fresh();
+	volatile uint64_t *at = (uint64_t *)p;
+
+	for (uint64_t i = 0; i < rounds; i++) {
+		if (mprotect(p, 4096, PROT_READ) || mprotect(p, 4096, PROT_READ | PROT_WRITE) || tries(0, at, i) || *at != i)
+			wrong("guarded", i, *at, i);
+	}
+	if (mprotect(p, 4096, PROT_READ) || !tries(0, at, 1) || *at != rounds - 1)
+		wrong("guarded in the end", rounds, *at, rounds - 1);
+	munmap(p, 4096);
+}
+
 /* All of them in turn, each round another one, on pages of their own. */
 static void writers(uint64_t rounds)
 {
@@ -217,17 +242,24 @@ static void children(uint64_t rounds)
 	munmap(p, 4096);
 }
 
+static const struct {
+	const char *name;
+	void (*run)(uint64_t rounds);
+	unsigned share;
+} parts[] = {
+	{ "barrier", barrier, 1 }, { "guarded", guarded, 1 }, { "page", page, 1 }, { "writers", writers, 1 },
+	{ "two_mappings", two_mappings, 2 }, { "system_calls", system_calls, 4 }, { "children", children, 1 },
+};
+
 int main(int argc, char **argv)
 {
 	uint64_t rounds = argc > 1 ? strtoul(argv[1], NULL, 0) : 2000;
 	struct sigaction sa = { .sa_sigaction = on_segv, .sa_flags = SA_SIGINFO | SA_NODEFER };
 
 	sigaction(SIGSEGV, &sa, NULL);
-	page(rounds);
-	writers(rounds);
-	two_mappings(rounds / 2);
-	system_calls(rounds / 4);
-	children(rounds);
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+		if (argc < 3 || !strcmp(argv[2], parts[i].name))
+			parts[i].run(rounds / parts[i].share);
 	printf("%s guard\n", bad ? "FAIL" : "PASS");
 	return bad != 0;
 }
