@@ -91,57 +91,12 @@ struct state {
 
 extern u32 features;
 
-/* gen.c */
+/* gen.c: the generator, and its random source for all else that a seed decides */
 void rnd_seed(u64 seed, u64 n);
 u64 rnd(void);
 u32 rn(u32 n);        /* 0 .. n-1 */
 bool chance(u32 pct);
 u64 rnd_value(void);  /* biased to interesting values */
-extern bool gen_trace; /* remember where units start, for the verbose dump */
 /* Writes sequence code for address `at` into buf; returns its length. */
 u32 gen_sequence(u8 *buf, u32 room, u64 at);
-extern u32 gen_kind_last; /* the category of the last unit, for statistics */
-
-/* gen_vec.c */
-void gen_vector(void);
-void gen_x87(void);
-
-/* emit.c: one instruction under construction */
-struct mem {
-	bool on;
-	int base, index, scale_log; /* -1: none; base 16: RIP */
-	i64 disp;
-	u8 dispsize;  /* 0, 1, 4 */
-	u64 target;   /* for RIP-relative */
-	u8 seg;       /* prefix byte or 0 */
-	bool a32;
-	u8 vsib;      /* index is a vector register */
-};
-struct insn {
-	u8 p66, rep, lock, w, force_rex;
-	u8 map;       /* 0: one byte, 1: 0F, 2: 0F38, 3: 0F3A */
-	u8 op;
-	bool modrm;
-	int reg, rm;  /* rm unused when mem.on */
-	struct mem mem;
-	u8 imm_len;
-	u64 imm;
-	/* VEX and EVEX */
-	u8 vex;       /* 0, 1: VEX, 2: EVEX */
-	u8 pp, l;
-	int vvvv;
-	u8 aaa, z, b;
-};
-extern u8 *out;
-void emit_bytes(const void *p, u32 n);
-void emit1(u8 b);
-void emit4(u32 v);
-void emit8(u64 v);
-void emit_insn(struct insn *in);
-void emit_mov_imm(int reg, u64 v);
-u64 emit_address(void); /* run-time address of out */
-/* Picks a memory operand of size bytes and emits what sets up its registers. */
-void pick_mem(struct mem *m, u32 size, u32 align);
-u64 pick_target(u32 size, u32 align);
-#define INSN(...) emit_insn(&(struct insn){ __VA_ARGS__ })
 #endif

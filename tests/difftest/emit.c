@@ -2,9 +2,7 @@
  *
  * Addresses are mostly made good by loading the base and index registers just before the
  * instruction; a few stay wild on purpose. Instruction forms follow SDM vol. 2 chapter 2. */
-#include "difftest.h"
-
-void emit_begin(u8 *buf, u64 at);
+#include "gen.h"
 
 u8 *out;
 static u8 *out_start;
@@ -16,7 +14,9 @@ void emit_begin(u8 *buf, u64 at)
 	out_at = at;
 }
 
-u64 emit_address(void) { return out_at + (u64)(out - out_start); }
+/* The run-time address of out. */
+static u64 emit_address(void) { return out_at + (u64)(out - out_start); }
+
 void emit1(u8 b) { *out++ = b; }
 
 void emit_bytes(const void *p, u32 n)
@@ -184,6 +184,14 @@ u64 pick_target(u32 size, u32 align)
 	return base + off;
 }
 
+u64 pick_segment(u8 *seg, u64 t)
+{
+	bool fs = chance(50);
+
+	*seg = fs ? 0x64 : 0x65;
+	return t - (fs ? FS_BASE : GS_BASE);
+}
+
 static int pick_gpr_not_rsp(void)
 {
 	int r = rn(15);
@@ -286,9 +294,7 @@ void pick_mem(struct mem *m, u32 size, u32 align)
 		return;
 	}
 	if (c < 43) {
-		bool fs = chance(50);
-		m->seg = fs ? 0x64 : 0x65;
-		t -= fs ? FS_BASE : GS_BASE;
+		t = pick_segment(&m->seg, t);
 		if ((u32)t == t && chance(30))
 			m->a32 = true;
 		else if ((u64)(i32)t == t && chance(30)) {

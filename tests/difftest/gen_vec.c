@@ -2,7 +2,7 @@
  *
  * A row lists the encodings that an opcode has; a wrong row costs only a #UD, which must
  * be the same everywhere too. */
-#include "difftest.h"
+#include "gen.h"
 
 enum {
 	L = 1 << 0,    /* legacy SSE form */
@@ -216,6 +216,30 @@ static u32 row_size(const struct row *r, u32 vlen, u8 w)
 	return (r->fl & WR) && w && n == 4 ? 8 : n;
 }
 
+static bool in_memory(const struct row *r)
+{
+	return (r->fl & MO) || (!(r->fl & RO) && chance(45));
+}
+
+static void finish(struct insn *in, const struct row *r)
+{
+	in->imm_len = r->imm;
+	in->imm = rnd();
+	emit_insn(in);
+}
+
+/* What legacy and VEX forms end with: 16 registers, and reg may be RSP. */
+static void finish_16(struct insn *in, const struct row *r, u32 size, u32 align)
+{
+	if (in_memory(r))
+		pick_mem(&in->mem, size, align);
+	else
+		in->rm = rn(16);
+	if (in->reg == 4 && chance(80))
+		in->reg = 12;
+	finish(in, r);
+}
+
 static void legacy(const struct row *r)
 {
 	static const u8 rep[] = { 0, 0, 0xf3, 0xf2 };
@@ -230,16 +254,7 @@ static void legacy(const struct row *r)
 	}
 	in.reg = r->ext >= 0 ? r->ext : (int)rn(16);
 	u32 size = row_size(r, mmx ? 8 : 16, in.w);
-	bool align = size == 16 && !(r->fl & U);
-	if ((r->fl & MO) || (!(r->fl & RO) && chance(45)))
-		pick_mem(&in.mem, size, align ? 16 : 0);
-	else
-		in.rm = rn(16);
-	if (in.reg == 4 && chance(80)) /* it may be RSP */
-		in.reg = 12;
-	in.imm_len = r->imm;
-	in.imm = rnd();
-	emit_insn(&in);
+	finish_16(&in, r, size, size == 16 && !(r->fl & U) ? 16 : 0);
 }
 
 static void vex(const struct row *r)
@@ -259,15 +274,7 @@ static void vex(const struct row *r)
 	in.vvvv = (can & N) ? rn(16) : 0;
 	u32 vlen = in.l ? 32 : 16;
 	u32 size = row_size(r, vlen, in.w);
-	if ((can & MO) || (!(can & RO) && chance(45)))
-		pick_mem(&in.mem, size, (can & A) && size == vlen ? vlen : 0);
-	else
-		in.rm = rn(16);
-	if (in.reg == 4 && chance(80))
-		in.reg = 12;
-	in.imm_len = r->imm;
-	in.imm = rnd();
-	emit_insn(&in);
+	finish_16(&in, r, size, (can & A) && size == vlen ? vlen : 0);
 }
 
 static void evex(const struct row *r)
@@ -289,7 +296,7 @@ static void evex(const struct row *r)
 	}
 	u32 vlen = 16 << in.l;
 	u32 size = row_size(r, vlen, in.w);
-	if ((can & MO) || (!(can & RO) && chance(45))) {
+	if (in_memory(r)) {
 		u32 bc = (can & B4) ? 4 : (can & B8) ? 8 : 0;
 		if (bc && chance(35)) {
 			in.b = 1;
@@ -307,9 +314,7 @@ static void evex(const struct row *r)
 			in.l = rn(4);
 		}
 	}
-	in.imm_len = r->imm;
-	in.imm = rnd();
-	emit_insn(&in);
+	finish(&in, r);
 }
 
 /* Gathers and scatters with indices made small; some of their elements lie behind the
@@ -328,8 +333,7 @@ static void gather(void)
 	u64 at = chance(70) ? DATA_LO + rn(4000) : DATA_LO + DATA_SIZE - rn(3000);
 	in.mem = (struct mem){ .on = true, .base = 6, .index = idx, .scale_log = rn(2), .vsib = 1 };
 	if (chance(10)) {
-		in.mem.seg = chance(50) ? 0x64 : 0x65;
-		at -= in.mem.seg == 0x64 ? FS_BASE : GS_BASE;
+		at = pick_segment(&in.mem.seg, at);
 	} else if (chance(10)) {
 		in.mem.a32 = true;
 		at |= rnd() << 32;
@@ -400,6 +404,13 @@ static void mask_ops(void)
 	emit_insn(&in);
 }
 
+/* Stores a constant of len bytes; returns the operand that it is. */
+static struct mem store_imm(u64 at, u32 len, u64 v)
+{
+	INSN(.p66 = len == 2, .op = 0xc7, .modrm = true, .mem = MEM_AT(at), .imm_len = len, .imm = v);
+	return MEM_AT(at);
+}
+
 static void control(void)
 {
 	struct insn in = { .modrm = true, .map = 1, .op = 0xae };
@@ -410,10 +421,8 @@ static void control(void)
 	} else { /* ldmxcsr of something mostly valid */
 		u64 at = DATA_LO + rn(2000) * 4;
 		u32 v = chance(80) ? 0x1f80 | (rnd() & 0xe07f) : chance(80) ? rnd() & 0xffff : (u32)rnd();
-		INSN(.op = 0xc7, .modrm = true, .mem = { .on = true, .base = -1, .index = -1,
-		     .disp = (i64)at }, .imm_len = 4, .imm = v);
 		in.reg = 2;
-		in.mem = (struct mem){ .on = true, .base = -1, .index = -1, .disp = (i64)at };
+		in.mem = store_imm(at, 4, v);
 	}
 	emit_insn(&in);
 }
@@ -492,10 +501,8 @@ void gen_x87(void)
 			continue; /* fldenv, frstor of random state */
 		if (in.op == 0xd9 && in.reg == 5) { /* fldcw: mostly masked */
 			u64 at = DATA_LO + rn(4000) * 2;
-			INSN(.p66 = 1, .op = 0xc7, .modrm = true, .mem = { .on = true, .base = -1,
-			     .index = -1, .disp = (i64)at }, .imm_len = 2,
-			     .imm = chance(90) ? 0x7f | (rnd() & 0xf00) : rnd());
-			in.mem = (struct mem){ .on = true, .base = -1, .index = -1, .disp = (i64)at };
+			u64 v = chance(90) ? 0x7f | (rnd() & 0xf00) : rnd();
+			in.mem = store_imm(at, 2, v);
 			emit_insn(&in);
 			return;
 		}
