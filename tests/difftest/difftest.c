@@ -122,11 +122,23 @@ static void put_dec(u64 v)
 		putch(b[--n]);
 }
 
+static void hex_field(const char *name, u64 v, u32 digits)
+{
+	puts_(name);
+	put_hex(v, digits);
+}
+
+static void dec_field(const char *name, u64 v)
+{
+	puts_(name);
+	put_dec(v);
+}
+
 static void die(const char *s)
 {
 	puts_("difftest: ");
 	puts_(s);
-	puts_("\n");
+	putch('\n');
 	sys(SYS_exit_group, 2, 0, 0, 0, 0, 0);
 }
 
@@ -219,14 +231,10 @@ static void on_signal(i32 sig, struct siginfo *si, struct ucontext *uc)
 		if (++hang_ticks < HANG_TICKS)
 			return;
 	} else if (!MISC->in_sequence) {
-		puts_("difftest: signal ");
-		put_dec((u64)sig);
-		puts_(" outside a sequence at ");
-		put_hex(mc->rip, 16);
-		puts_(" address ");
-		put_hex(si->addr, 16);
-		puts_(" sequence ");
-		put_dec(current);
+		dec_field("difftest: signal ", (u64)sig);
+		hex_field(" outside a sequence at ", mc->rip, 16);
+		hex_field(" address ", si->addr, 16);
+		dec_field(" sequence ", current);
 		die("");
 	}
 	OUT->signo = (u64)sig;
@@ -356,9 +364,8 @@ static u64 run_one(u64 n)
 		o->signo = SIGALRM;
 		__builtin_memset((void *)DATA_LO, 0, DATA_SIZE);
 		__builtin_memset((void *)STACK_BASE, 0, STACK_SIZE);
-		puts_("hang ");
-		put_dec(n);
-		puts_("\n");
+		dec_field("hang ", n);
+		putch('\n');
 	}
 	ended[o->signo & 31]++;
 	normalise(o);
@@ -373,7 +380,7 @@ static void dump_bytes(const char *name, const u8 *p, u32 n)
 	puts_(name);
 	for (u32 i = 0; i < n; i++)
 		put_hex(p[i], 2);
-	puts_("\n");
+	putch('\n');
 }
 
 static void dump_state(const char *what, const struct state *s)
@@ -389,23 +396,19 @@ static void dump_state(const char *what, const struct state *s)
 		putch('\n');
 	}
 	puts_(what);
-	puts_("rflags ");
-	put_hex(s->rflags, 8);
-	puts_(" mxcsr ");
-	put_hex(s->mxcsr, 8);
+	hex_field("rflags ", s->rflags, 8);
+	hex_field(" mxcsr ", s->mxcsr, 8);
 	putch('\n');
 	puts_(what);
 	dump_bytes("fpu ", s->fpu, 108);
 	for (u32 i = 0; i < 8; i++) {
 		puts_(what);
-		puts_("k ");
-		put_hex(s->k[i], 16);
+		hex_field("k ", s->k[i], 16);
 		putch('\n');
 	}
 	for (u32 i = 0; i < 32; i++) {
 		puts_(what);
-		puts_("zmm");
-		put_dec(i);
+		dec_field("zmm", i);
 		putch(' ');
 		for (u32 j = 64; j--;)
 			put_hex(s->zmm[i][j], 2);
@@ -416,8 +419,7 @@ static void dump_state(const char *what, const struct state *s)
 static void dump_memory(u64 at, u64 len)
 {
 	for (u64 a = at; a < at + len; a += 32) {
-		puts_("mem ");
-		put_hex(a, 8);
+		hex_field("mem ", a, 8);
 		for (u32 i = 0; i < 4; i++) {
 			putch(' ');
 			put_hex(*(u64 *)(a + 8 * i), 16);
@@ -430,34 +432,24 @@ static void dump(u64 h)
 {
 	const struct state *o = OUT;
 
-	puts_("address ");
-	put_hex(MISC->entry, 16);
-	puts_("\n");
+	hex_field("address ", MISC->entry, 16);
+	putch('\n');
 	dump_bytes("code ", code_buf, code_len);
 	dump_state("in ", IN);
 	dump_state("out ", o);
-	puts_("signal ");
-	put_dec(o->signo);
-	puts_(" code ");
-	put_hex(o->code, 8);
-	puts_(" addr ");
-	put_hex(o->addr, 16);
-	puts_(" rip ");
-	put_hex(o->rip, 16);
-	puts_(" trapno ");
-	put_dec(o->trapno);
-	puts_(" err ");
-	put_hex(o->err, 8);
-	puts_(" cr2 ");
-	put_hex(o->cr2, 16);
-	puts_(" eflags ");
-	put_hex(o->efl, 8);
-	puts_("\n");
+	dec_field("signal ", o->signo);
+	hex_field(" code ", o->code, 8);
+	hex_field(" addr ", o->addr, 16);
+	hex_field(" rip ", o->rip, 16);
+	dec_field(" trapno ", o->trapno);
+	hex_field(" err ", o->err, 8);
+	hex_field(" cr2 ", o->cr2, 16);
+	hex_field(" eflags ", o->efl, 8);
+	putch('\n');
 	dump_memory(DATA_LO, DATA_SIZE);
 	dump_memory(STACK_BASE, STACK_SIZE);
-	puts_("hash ");
-	put_hex(h, 16);
-	puts_("\n");
+	hex_field("hash ", h, 16);
+	putch('\n');
 }
 
 /* --- command line ------------------------------------------------------------------ */
@@ -535,43 +527,33 @@ int dt_main(u64 *sp)
 		sys(SYS_arch_prctl, 0x1001, GS_BASE, 0, 0, 0, 0);
 	}
 	set_up_signals();
-	puts_("difftest seed ");
-	put_dec(seed);
-	puts_(" features 0x");
-	put_hex(features, 8);
-	puts_("\n");
+	dec_field("difftest seed ", seed);
+	hex_field(" features 0x", features, 8);
+	putch('\n');
 	for (u64 n = from; n < from + count; n++) {
 		u64 one = run_one(n);
 		for (u64 r = 1; r < repeat; r++)
 			if (run_one(n) != one) {
-				puts_("unstable ");
-				put_dec(n);
-				puts_("\n");
+				dec_field("unstable ", n);
+				putch('\n');
 			}
 		if (verbose)
 			dump(one);
 		if (each) {
-			puts_("seq ");
-			put_dec(n);
+			dec_field("seq ", n);
 			putch(' ');
 			put_hex(one, 16);
-			puts_(" sig ");
-			put_dec(OUT->signo);
-			puts_(" trap ");
-			put_dec(OUT->trapno);
-			puts_(" rip ");
-			put_hex(OUT->rip, 8);
-			puts_(" err ");
-			put_hex(OUT->err, 2);
-			puts_(" addr ");
-			put_hex(OUT->addr, 16);
+			dec_field(" sig ", OUT->signo);
+			dec_field(" trap ", OUT->trapno);
+			hex_field(" rip ", OUT->rip, 8);
+			hex_field(" err ", OUT->err, 2);
+			hex_field(" addr ", OUT->addr, 16);
 			putch('\n');
 		}
 		h = (h ^ one) * 0x9e3779b97f4a7c15;
 		h ^= h >> 32;
 		if ((n + 1) % BATCH == 0 || n + 1 == from + count) {
-			puts_("batch ");
-			put_dec(n / BATCH);
+			dec_field("batch ", n / BATCH);
 			putch(' ');
 			put_hex(h, 16);
 			putch('\n');
@@ -582,15 +564,13 @@ int dt_main(u64 *sp)
 	if (stats)
 		for (u32 i = 0; i < 32; i++)
 			if (ended[i]) {
-				puts_("ended ");
-				put_dec(i);
+				dec_field("ended ", i);
 				putch(' ');
 				put_dec(ended[i]);
 				putch('\n');
 			}
-	puts_("done ");
-	put_hex(total, 16);
-	puts_("\n");
+	hex_field("done ", total, 16);
+	putch('\n');
 	return 0;
 }
 

@@ -5,6 +5,36 @@
  * the sequence sees. A signal handler ends a faulting sequence by returning to dt_exit. */
 #include "difftest.h"
 
+.macro load insn, reg, at:vararg
+	\insn \at, %\reg
+.endm
+.macro store insn, reg, at:vararg
+	\insn %\reg, \at
+.endm
+
+/* All vector registers, as wide as they are. */
+.macro vector_state move, state:vararg
+	testl $F_AVX512, CTL_FEAT
+	jz 1f
+	.irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+	\move vmovdqu64, zmm\n, \state + ST_ZMM + 64 * \n
+	.endr
+	.irp n, 0,1,2,3,4,5,6,7
+	\move kmovq, k\n, \state + ST_K + 8 * \n
+	.endr
+	jmp 3f
+1:	testl $F_AVX, CTL_FEAT
+	jz 2f
+	.irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
+	\move vmovdqu, ymm\n, \state + ST_ZMM + 64 * \n
+	.endr
+	jmp 3f
+2:	.irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
+	\move movdqu, xmm\n, \state + ST_ZMM + 64 * \n
+	.endr
+3:
+.endm
+
 	.text
 	.globl _start, dt_run, dt_exit, dt_restorer
 _start:
@@ -32,31 +62,14 @@ dt_run:
 	mov %rsp, CTL_HOST_RSP
 	frstor CTL_IN + ST_FPU
 	ldmxcsr CTL_IN + ST_MXCSR
-	testl $F_AVX512, CTL_FEAT
+	vector_state load, CTL_IN
+	testl $F_FSGSBASE, CTL_FEAT
 	jz 1f
-	.irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
-	vmovdqu64 CTL_IN + ST_ZMM + 64 * \n, %zmm\n
-	.endr
-	.irp n, 0,1,2,3,4,5,6,7
-	kmovq CTL_IN + ST_K + 8 * \n, %k\n
-	.endr
-	jmp 3f
-1:	testl $F_AVX, CTL_FEAT
-	jz 2f
-	.irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
-	vmovdqu CTL_IN + ST_ZMM + 64 * \n, %ymm\n
-	.endr
-	jmp 3f
-2:	.irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
-	movdqu CTL_IN + ST_ZMM + 64 * \n, %xmm\n
-	.endr
-3:	testl $F_FSGSBASE, CTL_FEAT
-	jz 4f
 	mov $FS_BASE, %eax
 	wrfsbase %rax
 	movabs $GS_BASE, %rax
 	wrgsbase %rax
-4:	push CTL_IN + ST_FLAGS
+1:	push CTL_IN + ST_FLAGS
 	popfq
 	mov CTL_IN + 0, %rax
 	mov CTL_IN + 8, %rcx
@@ -99,25 +112,8 @@ dt_exit:
 	mov %r15, CTL_OUT + 120
 	fnsave CTL_OUT + ST_FPU
 	stmxcsr CTL_OUT + ST_MXCSR
-	testl $F_AVX512, CTL_FEAT
-	jz 1f
-	.irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
-	vmovdqu64 %zmm\n, CTL_OUT + ST_ZMM + 64 * \n
-	.endr
-	.irp n, 0,1,2,3,4,5,6,7
-	kmovq %k\n, CTL_OUT + ST_K + 8 * \n
-	.endr
-	jmp 3f
-1:	testl $F_AVX, CTL_FEAT
-	jz 2f
-	.irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
-	vmovdqu %ymm\n, CTL_OUT + ST_ZMM + 64 * \n
-	.endr
-	jmp 3f
-2:	.irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
-	movdqu %xmm\n, CTL_OUT + ST_ZMM + 64 * \n
-	.endr
-3:	pop %r15
+	vector_state store, CTL_OUT
+	pop %r15
 	pop %r14
 	pop %r13
 	pop %r12
