@@ -703,7 +703,7 @@ static void test_escape_keys(void)
 	CHECK(write(in[1], "a\1\1b", 4) == 4);
 	CHECK(read_for(out[0], buf, sizeof(buf), 3, 10000) == 3 && !memcmp(buf, "a\1b", 3));
 	CHECK(write(in[1], "\1h", 2) == 2);
-	CHECK(read_for(out[0], buf, sizeof(buf), 60, 1000) >= 60 && strstr(buf, "quit"));
+	CHECK(read_for(out[0], buf, sizeof(buf), 60, 10000) >= 60 && strstr(buf, "quit"));
 	CHECK(write(in[1], "\1x", 2) == 2);
 	CHECK(exit_of(pid) == 0);
 }
