@@ -242,8 +242,9 @@ static void native_page_fault(struct vcpu *v, ucontext_t *uc)
 	}
 	switch (shadow_fill(v, hva, err & PF_W, FLAVOUR_USER)) {
 	case FILL_DONE:
+		/* Not with RFLAGS.TF or AC, nor in 32-bit code: the way in knows no such user code. */
 		engine.resume_pc = v->rip;
-		land(uc, EXIT_ID_RESUME);
+		land(uc, native_allowed(v) ? EXIT_ID_RESUME : EXIT_ID_RETRY);
 		break;
 	case FILL_FAULT:
 		land(uc, EXIT_ID_FAULT);
