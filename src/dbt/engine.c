@@ -11,7 +11,7 @@
 #include "shadowbox/sandbox.h"
 #include "shadowbox/sys.h"
 
-struct engine engine;
+struct engine engine = { .slot = VIEW_MAX }; /* no view's until engine_main */
 
 void flight_record(u32 kind, u32 arg, u64 rip, u64 a, u64 b)
 {

@@ -620,6 +620,8 @@ void fault_host(int sig, ucontext_t *uc)
 		GREG(uc, REG_RIP) = (u64)engine_xrstor_fixup;
 		return;
 	}
+	if (ARENA->running_view != engine.slot) /* the vCPU, and what may mend the fault, are another view's */
+		report_host_fault(sig, uc);
 	context_stored(v);
 	if (fault_runs_native(uc)) {
 		native_fault(v, uc, trap);

@@ -40,6 +40,7 @@ static void interrupt(u32 off, u8 rights)
 	VCPU->exit_id = 0;
 	VCPU->rip = 0;
 	engine.stepping = false;
+	engine.slot = ARENA->running_view;
 	fault_async(&uc);
 }
 
