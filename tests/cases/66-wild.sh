@@ -5,8 +5,7 @@
 # way in and out), then anywhere in the program and in the code cache. SBX_LONG=1: for long.
 . tests/cases/lib
 if [ "$LONG" = 0 ]; then n=2000; else n=300000; fi
-places=$(nm "$SHADOWBOX" | awk '$3 ~ /^(gate_|engine_(landing|enter|exit_tail|xrstor_insn|xrstor_fixup)|signal_(entry|restorer)|fpu_xrstor$|sb_mem|view_signal$|syscall$)/ { print $1 }')
-[ "$(echo "$places" | wc -l)" -gt 8 ] || fail "no symbols in $SHADOWBOX"
+places=$(sensitive_places) || fail "no symbols in $SHADOWBOX"
 text=$(nm "$SHADOWBOX" | awk '$3 == "etext" || $3 == "_etext" { print $1; exit }')
 # shellcheck disable=SC2086
 image "$TMPDIR/initrd.gz" "

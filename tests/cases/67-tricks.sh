@@ -1,24 +1,17 @@
 #!/bin/sh
 # timeout: 300
 # Classical tricks of user code: what each raises, with error code and address, is what the real
-# processor raises, natively and translated. Only where shadowbox has code that can be
-# executed (docs/architecture.md) may a jump do something else. ACCEL: engine settings.
+# processor raises, natively and translated. ACCEL: engine settings.
 . tests/cases/lib
-need "$B/guest/bin/tricks"
-timeout 60 "$B/guest/bin/tricks" >"$TMPDIR/native" || fail "tricks cannot run natively: exit code $?"
+tricks_native
 image "$TMPDIR/initrd.gz" '/tricks; echo; /tricks all | sed "s/^/all: /"' tricks
 INITRD=$TMPDIR/initrd.gz
 KERNEL=$(kernel cloud) || exit 77
 same() { # BUT-FOR OPTION...
-	butfor="^((jump|call|ret) 76[0-9a-f]{10}|$1):"
+	butfor=$1
 	shift
 	boot 60 "$TMPDIR/log" "$@"
-	sed -n '/^read 0:/,/^tricks done/p' "$TMPDIR/log" | grep -vE "$butfor" >"$TMPDIR/guest"
-	grep -vE "$butfor" "$TMPDIR/native" >"$TMPDIR/want"
-	if ! diff "$TMPDIR/want" "$TMPDIR/guest" >"$TMPDIR/diff"; then
-		head -n 20 "$TMPDIR/diff"
-		fail "not as on the processor ($*)"
-	fi
+	tricks_same "$TMPDIR/log" "$butfor" "$*"
 	# the guest has no protection keys, whatever the host has
 	for line in 'wrpkru 0: signal 4 code 2 trap 6 error 0 cr2 0 at 0' 'rdpkru 0: signal 4 code 2 trap 6 error 0 cr2 0 at 0' \
 		'wrpkru-inside 0: signal 4 code 2 trap 6 error 0 cr2 0 at 3' 'xrstor-all 0: ok' \

@@ -167,7 +167,8 @@ int main(int argc, char **argv)
 	setitimer(ITIMER_REAL, &it, NULL);
 	time_t end = time(NULL) + (time_t)seconds + 1;
 	unsigned long rounds = 0;
-	while (time(NULL) < end) {
+	/* A host that stops for seconds leaves none for alarms. */
+	while (time(NULL) < end || (alarms <= 10 && time(NULL) < end + 60)) {
 		uint64_t got = compute(200000);
 		rounds++;
 		if (got != want)

@@ -128,6 +128,8 @@ int main(int argc, char **argv)
 	for (long i = 0; i < N; i++)
 		pthread_create(&t[i], NULL, run, (void *)i);
 	sleep(seconds);
+	for (int i = 0; i < 60 && received < 100; i++) /* the host was busy elsewhere */
+		sleep(1);
 	stop = 1;
 	for (int i = 0; i < N; i++)
 		pthread_join(t[i], NULL);
