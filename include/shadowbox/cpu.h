@@ -71,6 +71,8 @@ struct exc {
 /* Vector and x87 state area, standard (non-compacted) XSAVE format. */
 #define XSAVE_AREA_SIZE 4096
 
+enum { SHADOW_NONE, SHADOW_STI, SHADOW_SS }; /* SHADOW_SS: traps of RFLAGS.TF wait as well */
+
 struct vcpu {
 	/* Registers saved and loaded by the assembly in sandbox/entry.S; offsets are
 	 * generated, but keep these first: short displacements. */
@@ -101,7 +103,7 @@ struct vcpu {
 	u64 dr[8];
 	u64 xcr0;
 	u8 cpl;
-	u8 intr_shadow;  /* 1: the next instruction runs before any interrupt (STI, MOV SS) */
+	u8 intr_shadow;  /* the next instruction runs before any interrupt: SHADOW_STI, SHADOW_SS */
 	u8 nmi_blocked;
 	u8 nmi_pending;
 	u8 halted;

@@ -99,7 +99,7 @@ int op_sti(struct vcpu *v, const struct insn *in)
 		return cpu_fault_err(v, EXC_GP, 0);
 	if (!v->intr_enabled) {
 		v->intr_enabled = 1;
-		v->intr_shadow = 1;
+		v->intr_shadow = SHADOW_STI;
 		flags_if_changed(v);
 	}
 	return CPU_NEXT;

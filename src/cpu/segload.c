@@ -146,7 +146,7 @@ int op_mov_to_seg(struct vcpu *v, const struct insn *in)
 	TRY(rm_read(v, in, &sel, 2));
 	TRY(cpu_load_seg(v, reg, sel));
 	if (reg == SEG_SS)
-		v->intr_shadow = 1;
+		v->intr_shadow = SHADOW_SS;
 	return CPU_NEXT;
 }
 
@@ -183,7 +183,7 @@ int op_pop_seg(struct vcpu *v, const struct insn *in)
 	stack_adjust(&s, (i64)stack_opsize(in) - 2);
 	stack_commit(v, &s);
 	if (in->reg == SEG_SS)
-		v->intr_shadow = 1;
+		v->intr_shadow = SHADOW_SS;
 	return CPU_NEXT;
 }
 

@@ -393,7 +393,7 @@ static int run(struct vcpu *v, const struct insn *in, unsigned size, chunk_fn ch
 		.back = v->rflags & FL_DF,
 		.step = (v->rflags & FL_DF) ? -(i64)size : (i64)size,
 	};
-	bool stop = false, compares = in->op == OP_CMPS || in->op == OP_SCAS;
+	bool stop = false, compares = in->op == OP_CMPS || in->op == OP_SCAS, step = v->rflags & FL_TF;
 	u64 done, count, flags = v->rflags;
 
 	if (!in->rep)
@@ -401,7 +401,7 @@ static int run(struct vcpu *v, const struct insn *in, unsigned size, chunk_fn ch
 	count = reg_read(v, RCX, op.asize);
 	clear_upper(&op);
 	while (count && !stop) {
-		int r = chunk(&op, count, &done, &stop);
+		int r = chunk(&op, step ? 1 : count, &done, &stop);
 
 		/* A comparison's flags are those of its end. */
 		if (r != CPU_NEXT && compares)
@@ -409,9 +409,10 @@ static int run(struct vcpu *v, const struct insn *in, unsigned size, chunk_fn ch
 		TRY(r);
 		count -= done;
 		reg_write(v, RCX, count, op.asize);
-		if (count && !stop && v->event_pending) {
+		if (count && !stop && (step || v->event_pending)) {
 			if (compares)
 				v->rflags = flags;
+			v->insn_done = step; /* #DB follows each element */
 			return CPU_AGAIN;
 		}
 	}

@@ -430,10 +430,11 @@ static bool data_breakpoint(struct vcpu *v)
 }
 
 /* RFLAGS.TF was set when an instruction began (its block is MODE_STEP, so every exit ends
- * exactly one instruction): #DB once it is done, unless it faulted or cleared TF. */
+ * exactly one instruction): #DB once it is done, unless it faulted or cleared TF. A load of
+ * SS holds it back until the next one is done (SDM vol. 3, 6.8.3). */
 static bool single_step(struct vcpu *v)
 {
-	if (!v->insn_done || !(v->rflags & FL_TF))
+	if (!v->insn_done || !(v->rflags & FL_TF) || v->intr_shadow == SHADOW_SS)
 		return false;
 	v->dr[6] |= 1 << 14; /* BS */
 	return true;

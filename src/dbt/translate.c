@@ -264,9 +264,10 @@ static void string_khigh(struct tr *t)
 	e->goff -= t->in.len;
 }
 
+/* Single steps end between two elements, which cpu/string.c knows how to do. */
 static void translate_string(struct tr *t)
 {
-	if (is_soft(t) || t->in.code_size != 64 || (khigh(t) && (t->in.seg_override || t->in.addrsize != 8))) {
+	if (is_soft(t) || (t->in.rep && (t->b->mode & MODE_STEP)) || t->in.code_size != 64 || (khigh(t) && (t->in.seg_override || t->in.addrsize != 8))) {
 		callout(t, true);
 		return;
 	}

@@ -236,6 +236,31 @@ static void test_interrupted(void **state)
 	assert_int_equal(v->gpr[RCX], 0);
 }
 
+/* RFLAGS.TF: an element at a time; a comparison's flags are those of its end. */
+static void test_single_steps(void **state)
+{
+	struct insn in = rep_insn(OP_CMPS, 0xa6, 1);
+	u64 flags;
+
+	(void)state;
+	in.rep = 0xf3;
+	v->rflags = flags = 2 | FL_TF | FL_CF;
+	v->gpr[RSI] = AREA;
+	v->gpr[RDI] = AREA + PAGE_SIZE;
+	v->gpr[RCX] = 2;
+	memset((void *)AREA, 7, 2);
+	memset((void *)(AREA + PAGE_SIZE), 7, 2);
+	v->insn_done = 0;
+	assert_int_equal(run_op(&in), CPU_AGAIN);
+	assert_int_equal(v->gpr[RCX], 1);
+	assert_int_equal(v->gpr[RDI], AREA + PAGE_SIZE + 1);
+	assert_int_equal(v->insn_done, 1);
+	assert_int_equal(v->rflags, flags);
+	assert_int_equal(run_op(&in), CPU_NEXT);
+	assert_int_equal(v->gpr[RCX], 0);
+	assert_int_equal(v->rflags & FL_ARITH, FL_ZF | FL_PF);
+}
+
 static void test_traced_pages(void **state)
 {
 	struct insn in = rep_insn(OP_STOS, 0xab, 8);
@@ -329,7 +354,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_matches_real_cpu), T(test_fault_is_precise), T(test_backward_fault_address),
 		T(test_compare_fault_order), T(test_compare_fault_keeps_flags), T(test_fault_with_short_addresses),
-		T(test_interrupted), T(test_traced_pages), T(test_mmio), T(test_ins_outs),
+		T(test_interrupted), T(test_single_steps), T(test_traced_pages), T(test_mmio), T(test_ins_outs),
 		T(test_fs_source_and_16bit_wrap),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

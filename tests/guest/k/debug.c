@@ -125,6 +125,33 @@ static void with_steps(void)
 	EQ("step alone", hit[1].dr6, DR6_INIT | 1 << 14);
 }
 
+/* Single steps end between the elements of a repeated instruction, and not behind a load of SS. */
+SNIP(repeated, "rep movsb\nq1: mov %ss,%eax; mov %eax,%ss; nop\nq2: nop");
+LABEL(q1); LABEL(q2);
+
+static void steps_of_strings(void)
+{
+	static const struct { u64 rcx; u32 within; } of[] = { { 3, 2 }, { 1, 0 }, { 0, 0 } };
+
+	for (u32 i = 0; i < ARRAY_SIZE(of); i++) {
+		u32 n = of[i].within;
+
+		arm(0);
+		regs_init(&r);
+		r.rsi = (u64)data;
+		r.rdi = (u64)data + 64;
+		r.rcx = of[i].rcx;
+		r.rflags |= TF;
+		EQ("end", run(&r, repeated), VEC_EXIT);
+		off();
+		EQ("hits", hits, n + 4); /* ..., behind it, MOV from SS, MOV to SS and NOP, NOP */
+		for (u32 k = 0; k < n; k++)
+			EQ("within", hit[k].rip, repeated);
+		EQ("behind", hit[n].rip, q1);
+		EQ("SS and what follows", hit[n + 2].rip, q2);
+	}
+}
+
 /* A loop that is translated, chained and hot before the breakpoint comes and after it goes. */
 SNIP(hot, "mov $3000,%ecx; 1: addl $1,(%rdi); addq $1,8(%rdi); dec %ecx; jnz 1b");
 
@@ -257,6 +284,7 @@ static void prepare(void)
 const struct test tests[] = {
 	{ "debug.prepare", prepare }, { "debug.writes", writes }, { "debug.user_writes", user_writes },
 	{ "debug.accesses", accesses }, { "debug.with_steps", with_steps }, { "debug.many_times", many_times },
+	{ "debug.steps_of_strings", steps_of_strings },
 	{ "debug.kernel_code", kernel_code }, { "debug.user_code", user_code }, { "debug.fault_resumes", fault_resumes },
 	{ "debug.system_call_entry", system_call_entry }, { "debug.on_ports", on_ports }, { NULL, NULL }
 };

@@ -18,6 +18,9 @@ static sigjmp_buf back;
 static uint8_t *code, *low; /* executable; low: below 4 GiB */
 static uint64_t *stack, *data;
 static struct { int sig, code; unsigned long trap, err, cr2; long rip; } got;
+/* Single steps that go on: where each trap was, what it left to repeat, and the flags. */
+#define STEPS 12
+static struct { int on, n; struct { long rip, rcx, flags; } at[STEPS]; } steps;
 uint64_t result_rax, result_flags, saved_rsp;
 
 static void on_signal(int sig, siginfo_t *si, void *p)
@@ -26,6 +29,13 @@ static void on_signal(int sig, siginfo_t *si, void *p)
 	greg_t *g = uc->uc_mcontext.gregs;
 
 	__asm__ volatile("pushq $0x202\n\tpopfq" : : : "memory", "cc");
+	if (steps.on && sig == SIGTRAP && steps.n < STEPS) {
+		steps.at[steps.n].rip = g[REG_RIP] - (greg_t)code;
+		steps.at[steps.n].rcx = g[REG_RCX];
+		steps.at[steps.n++].flags = g[REG_EFL] & 0x8d5;
+		if (steps.n < steps.on)
+			return;
+	}
 	got.sig = sig;
 	got.code = si->si_code;
 	got.trap = (unsigned long)g[REG_TRAPNO];
@@ -256,6 +266,31 @@ static void flags(void)
 	printf("  %lx\n", result_rax & 0x180000);
 }
 
+/* n traps of repeated instructions: between two elements, and behind the last. */
+static void stepped(const char *name, int n, const void *bytes, size_t len, uint64_t rax, uint64_t rcx)
+{
+	memset(&steps, 0, sizeof(steps));
+	steps.on = n;
+	memcpy(data, "aaab....aaac....", 16);
+	try(name, rcx, bytes, len, rax, rcx, 0, (uint64_t)data, (uint64_t)data + 8, STACK_MIDDLE);
+	steps.on = 0;
+	for (int i = 0; i < steps.n; i++)
+		printf("  at %ld rcx %lx flags %lx\n", steps.at[i].rip, steps.at[i].rcx, steps.at[i].flags);
+}
+
+static void single_steps(void)
+{
+	/* test ecx, ecx: flags that are the same in each run */
+#define STEP 0x85, 0xc9, POPF(0x100)
+	stepped("step-movsb", 4, B(STEP, 0xf3, 0xa4, 0x90, 0x90), 0, 3);
+	stepped("step-movsb", 2, B(STEP, 0xf3, 0xa4, 0x90, 0x90), 0, 0);
+	stepped("step-stosq", 4, B(STEP, 0xf3, 0x48, 0xab, 0x90, 0x90), 0x55, 3);
+	stepped("step-lodsb", 3, B(STEP, 0xf3, 0xac, 0x90, 0x90), 0, 2);
+	stepped("step-cmpsb", 6, B(STEP, 0xf3, 0xa6, 0x90, 0x90, 0x90), 0, 5);
+	stepped("step-scasb", 6, B(STEP, 0xf2, 0xae, 0x90, 0x90, 0x90), 'c', 6);
+	stepped("step-ss", 3, B(STEP, 0x8e, 0xd0, 0x90, 0x90, 0x90), 0x2b, 0);
+}
+
 /* --- 32-bit code of the same process --------------------------------------------------------------- */
 /* Far return to it (CS 0x23), and back by a far jump; code32 runs between. */
 static void in_32(const char *name, uint64_t arg, const uint8_t *code32, size_t len)
@@ -391,6 +426,7 @@ int main(int argc, char **argv)
 	irets();
 	instructions();
 	flags();
+	single_steps();
 	narrow(all, brief);
 	fresh();
 	if (all)
