@@ -31,7 +31,7 @@ KERNEL=$(kernel cloud) || exit 77
 run() ( # POLICY
 	start=$(date +%s)
 	[ "$1" = default ] && accel=dbt || accel=dbt,$1
-	boot 900 "$TMPDIR/log" -accel "$accel" -d config
+	boot 900 "$TMPDIR/log" -accel "$accel"
 	passed "$TMPDIR/log" forkstorm threads vecstate sigframe jit badptr compute clocks manyprocs sparse guard wild
 	tricks_same "$TMPDIR/log" "$1"
 	clean_log "$TMPDIR/log"
