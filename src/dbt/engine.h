@@ -94,7 +94,7 @@ void native_left(struct vcpu *v);
 bool native_hunted(struct vcpu *v);
 /* User code at RIP is interrupted. */
 void native_tick(struct vcpu *v);
-void native_special(struct vcpu *v); /* its instruction at RIP shall run translated */
+void native_special(struct vcpu *v); /* does the instruction at RIP, or has it run translated */
 int native_syscall(struct vcpu *v);
 
 struct ucontext_t;

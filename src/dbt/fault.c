@@ -247,6 +247,7 @@ static void native_page_fault(struct vcpu *v, ucontext_t *uc)
 		land(uc, native_allowed(v) ? EXIT_ID_RESUME : EXIT_ID_RETRY);
 		break;
 	case FILL_FAULT:
+		table_set_native(v->rip); /* where IRET will come back to */
 		land(uc, EXIT_ID_FAULT);
 		break;
 	case FILL_SOFT:

@@ -498,11 +498,23 @@ bool native_hunted(struct vcpu *v)
 	return true;
 }
 
+/* CPUID, which programs do dozens of times when they start, is done at once; a block of its own
+ * is for the others. */
 void native_special(struct vcpu *v)
 {
+	static const struct insn cpuid = { .op = OP_CPUID, .len = 2, .opsize = 4, .code_size = 64 };
+	static const u8 cpuid_bytes[2] = { 0x0f, 0xa2 };
+	u8 bytes[2];
+
 	v->counters[CTR_NATIVE_SINGLE]++;
 	heat(v, v->rip);
-	engine.single = true;
+	engine.single = mem_read(v, gla(v->rip), bytes, sizeof(bytes), ACC_EXEC) != CPU_NEXT ||
+			memcmp(bytes, cpuid_bytes, sizeof(bytes)) || cpu_ops[OP_CPUID](v, &cpuid) != CPU_NEXT;
+	if (engine.single)
+		return;
+	v->rip += sizeof(bytes);
+	v->rflags &= ~(u64)FL_RF;
+	v->insn_done = 1;
 }
 
 int native_syscall(struct vcpu *v)

@@ -16,17 +16,8 @@
 enum { NO_RW = P | 2 | 4, NO_P = 2 | 4 }; /* error codes of user writes */
 
 static struct regs r;
-static u64 rng, rounds, code_at; /* where the user code is now */
+static u64 rounds, code_at; /* where the user code is now */
 static bool stop;
-
-static u64 rnd(void)
-{
-	rng ^= rng >> 12;
-	rng ^= rng << 25;
-	rng ^= rng >> 27;
-	return rng * 0x2545f4914f6cdd1d >> 16;
-}
-static bool one_in(u32 n) { return rnd() % n == 0; }
 
 /* --- instructions that write ------------------------------------------------------------ */
 /* RAX goes to (RDI), in one way or other; RSI points to an original, RDX is an old value. */

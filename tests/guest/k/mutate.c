@@ -32,7 +32,7 @@ SNIP(store_ac, "stac; mov %rax,(%rsi); clac");
 
 static const u16 slots[] = { 131, 403, 260, 237, SELF }; /* the first two fold together */
 static const u16 idx[] = { 0, 1, 2, 3, 32, 300, 403, 511 };
-static u64 rng, seed, step, root[ROOTS], user_load, user_store, accesses, faults, fetches, pgd;
+static u64 seed, step, root[ROOTS], user_load, user_store, accesses, faults, fetches, pgd;
 static struct regs r;
 static bool stop, globals, ac;
 #define SMEP (1UL << 20)
@@ -40,14 +40,6 @@ static bool stop, globals, ac;
 #define AC 0x40000UL
 static u64 guards; /* those of them that there are */
 
-static u64 rnd(void)
-{
-	rng ^= rng >> 12;
-	rng ^= rng << 25;
-	rng ^= rng >> 27;
-	return rng * 0x2545f4914f6cdd1d >> 16;
-}
-static bool one_in(u32 n) { return rnd() % n == 0; }
 static bool huge; /* 1 GiB pages are there */
 static u64 pool_page(u64 i) { return POOL_PA + i * 4096; }
 static bool in_pool(u64 pa) { return pa >= POOL_PA && pa < pool_page(POOL); }

@@ -110,6 +110,22 @@ void run_tests(void)
 	finish(failed != 0);
 }
 
+/* --- random numbers: xorshift64*, 48 bits of each ---------------------------------- */
+u64 rng;
+
+u64 rnd(void)
+{
+	rng ^= rng >> 12;
+	rng ^= rng << 25;
+	rng ^= rng >> 27;
+	return rng * 0x2545f4914f6cdd1d >> 16;
+}
+
+bool one_in(u32 n)
+{
+	return rnd() % n == 0;
+}
+
 /* --- command line ----------------------------------------------------------------- */
 u64 boot_cmdline;
 

@@ -29,6 +29,9 @@ void print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void skip(const char *why);
 void finish(u32 code) __attribute__((noreturn));
 extern u64 boot_cmdline; /* physical address; 0: none */
+extern u64 rng; /* state of rnd(), not 0 */
+u64 rnd(void);
+bool one_in(u32 n);
 u64 knob(const char *name, u64 usual); /* NAME=number of the command line */
 extern u64 user_if; /* RFLAGS.IF if the knob `if` is 1: user code runs as in operating systems */
 #define CHECK(c, ...) do { if (!(c)) fail(__VA_ARGS__); } while (0)
