@@ -20,6 +20,7 @@
 	X(NATIVE_REFUSED, "pages found with such instructions") \
 	X(NATIVE_PATCHED, "pages that run as patched copies") \
 	X(NATIVE_HOT, "pages left to the translator since they called it often") \
+	X(NATIVE_YOUNG, "native user code: branches translated instead for young processes") \
 	X(NATIVE_MAP, "pages made executable") \
 	X(WILD, "jumps of user code into shadowbox") \
 	X(EXIT_FAULT, "exit: fault handed to the guest or to the engine") \

@@ -16,6 +16,8 @@ struct view_slot {
 	u32 wake;       /* futex: bumped to wake this view (generation count) */
 	u32 in_use;
 	u64 cr3;        /* root that this view shadows, ~0 when free */
+	u32 life;       /* number of the address space that has cr3 */
+	u32 age;        /* and what its user code has done so far: dbt/native.c */
 	u64 last_used;  /* for recycling: the least recently used goes first */
 	u64 trace_seen; /* position in the trace log up to which this view has applied it */
 	u32 flush;      /* VIEW_FLUSH_*: to be done before the view runs next */

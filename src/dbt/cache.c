@@ -495,6 +495,8 @@ void table_flush(bool user)
 		table_clear(table_user_of(s), &cache->used_user[s]);
 }
 
+void table_flush_own(void) { table_clear(table_user(), &cache->used_user[engine.slot]); }
+
 u64 table_get(bool user, u64 gva)
 {
 	struct table_entry *t = user ? table_user() : table_kernel();

@@ -223,6 +223,7 @@ void table_forget(u64 gva);     /* the running view's user table */
 void table_forget_native(void); /* all native code of the running view's user table */
 u64 table_get(bool user, u64 gva);
 void table_flush(bool user);
+void table_flush_own(void); /* the running view's user table */
 bool table_has_low(void); /* the kernel's may hold code of the low half */
 /* Instructions whose operand could not be direct. SOFT_TABLE: it wrote to a page table. SOFT_HELD: user code that
  * writes to held pages, until dbt_hold_ended. SOFT_LOW, SOFT_BOTH: kernel-high code that reaches user memory,

@@ -31,6 +31,9 @@ struct native_page {
 	u8 left : 3;     /* how often it was left to the translator: the longer it stays there */
 	u16 changes;     /* rewritten lately; while it learns, entries from native code */
 	u16 when, copy;
+	/* How many young address spaces had it made executable at the same address (its last bits), and
+	 * the last of them. */
+	u16 entered : 4, entered_by : 4, entered_at : 8;
 };
 
 static struct native_page *pages;
@@ -353,8 +356,55 @@ enum dbt_code dbt_code_at(struct vcpu *v, gpa_t page, gpa_t *from)
 	return p->copy ? CODE_PATCHED : CODE_PLAIN;
 }
 
+/* --- short-lived processes --------------------------------------------------------------------- */
+/* To make a page executable costs more than a short process has to do there. So pages that were
+ * made executable for many address spaces, one after the other, are translated for those that are
+ * young: their blocks are there already. An address space ages by time, and by branches from
+ * one kind of page to the other. */
+#define OLD 96
+#define TICK_AGES 32      /* a timer signal that finds its user code running */
+#define CROSSING_AGES 3
+#define ENTERED_OFTEN 8
+
+static bool is_young(void) { return ARENA->view[engine.slot].age < OLD; }
+
+static void grow_older(u32 by)
+{
+	u32 *age = &ARENA->view[engine.slot].age;
+
+	if (*age >= OLD)
+		return;
+	*age += by;
+	if (*age >= OLD)
+		table_flush_own(); /* of the ways to translated code */
+}
+
+/* Translated blocks belong to an address, which for most programs is another one each time. */
+static bool entered_often(struct vcpu *v, u64 a)
+{
+	unsigned self = ARENA->view[engine.slot].life & 15, at = a >> PAGE_SHIFT & 255;
+	struct native_page *p;
+	struct walk w;
+
+	if (!is_young() || walk_gla(v, gla(a), ACC_EXEC, true, &w) != CPU_NEXT || w.gpa.v >> PAGE_SHIFT >= n_pages)
+		return false;
+	p = &pages[w.gpa.v >> PAGE_SHIFT];
+	if (p->entered_at != at)
+		p->entered = 0;
+	else if (p->entered >= ENTERED_OFTEN)
+		return true;
+	p->entered += p->entered_by != self;
+	p->entered_at = at;
+	p->entered_by = self;
+	return false;
+}
+
 bool native_map(struct vcpu *v, u64 a)
 {
+	if (entered_often(v, a)) {
+		v->counters[CTR_NATIVE_YOUNG]++;
+		return false;
+	}
 	if (!shadow_map_exec(v, a))
 		return false;
 	v->counters[CTR_NATIVE_MAP]++;
@@ -379,6 +429,7 @@ void native_written(u64 page)
 	if (p->state == PAGE_RUNS)
 		shadow_exec_revoke(gpa(page));
 	free_copy(p);
+	p->entered = 0;
 	p->state = p->changes < REWRITES_MAX ? PAGE_UNKNOWN : PAGE_REFUSED;
 	p->changes += p->changes < REWRITES_MAX;
 }
@@ -422,7 +473,10 @@ void native_tick(struct vcpu *v)
 	struct native_page *p;
 	struct walk w;
 
-	if (!cache->native_now || v->cpl != 3 || walk_gla(v, gla(v->rip), ACC_EXEC, true, &w) != CPU_NEXT ||
+	if (!cache->native_now || v->cpl != 3)
+		return;
+	grow_older(TICK_AGES);
+	if (walk_gla(v, gla(v->rip), ACC_EXEC, true, &w) != CPU_NEXT ||
 	    w.gpa.v >> PAGE_SHIFT >= n_pages)
 		return;
 	p = &pages[w.gpa.v >> PAGE_SHIFT];
@@ -477,6 +531,7 @@ void native_left(struct vcpu *v)
 	u64 stack[2];
 
 	tire(v);
+	grow_older(CROSSING_AGES);
 	if (has_learnt(v))
 		return;
 	if (mem_read(v, gla(v->gpr[RSP] - 8), stack, sizeof(stack), ACC_READ) != CPU_NEXT)

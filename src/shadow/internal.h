@@ -276,6 +276,7 @@ struct shadow_pool {
 	bool high_open;      /* nobody has seen the last one yet: it may grow */
 	u64 exec_filter[VIEW_MAX + 1][EXEC_FILTER_BITS / 64];
 	u64 use_clock;
+	u32 lives;
 	u64 mode;
 };
 extern struct shadow_pool *shadow_pool;

@@ -463,6 +463,8 @@ static unsigned slot_claim(struct vcpu *v, unsigned running, u64 root)
 	log_msg(LOG_MMU, "mmu: view %u: root %#lx\n", slot, root);
 	vs->in_use = 1;
 	vs->cr3 = root;
+	vs->life = ++shadow_pool->lives;
+	vs->age = 0;
 	want_more();
 	if (view_self && view_self->slot == slot)
 		view_sync(v);

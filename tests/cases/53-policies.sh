@@ -33,6 +33,11 @@ on=$(per_mille on) off=$(per_mille off)
 echo "traps per 1,000 page-table writes: $on with adaptive=on, $off without"
 [ "$on" -lt 20 ] || fail "too many traps"
 [ "$off" -gt 500 ] || fail "adaptive=off is as good"
+if grep -q 'config: user code: runs as it is' "$TMPDIR/on"; then
+	young=$(counter on 'native user code: branches translated instead for young processes')
+	echo "branches translated for young processes: $young"
+	[ "$young" -gt 400 ] || fail "pages of forked processes are made executable each time"
+fi
 inline=$(counter on 'page-table writes done in line')
 echo "page-table writes in line: $inline of $(counter on 'page-table writes seen')"
 [ "$inline" -gt $(($(counter on 'page-table writes seen') / 2)) ] || fail "stores=on does few in line"
