@@ -113,7 +113,7 @@ enum fill_result {
 	FILL_DONE,  /* mapped: run the instruction again */
 	FILL_FAULT, /* the guest's own fault: v->exc is filled */
 	FILL_SOFT,  /* cannot be mapped (MMIO, zone, not foldable): the operand must be soft */
-	FILL_TRACED,/* is, but writes to it must be seen: soft from now on, if policy allows */
+	FILL_TRACED,/* is, but writes to it must be seen: soft from now on */
 	FILL_ONCE,  /* the same, but soft for this time */
 };
 /* A host page fault (or key fault) at hva by translated code of flavour f. Called by

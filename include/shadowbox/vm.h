@@ -32,6 +32,8 @@ enum trap_transport {
 	TRAPS_PTRACE, /* a tracer stops the view and sends it to the handler: sandbox/trap.h */
 };
 
+#define HOLD_MOST 65536u /* policy.hold_after, and what the pages' own counts go up to */
+
 /* Engine policy, from -accel sub-options; read-only after start. */
 struct policy {
 	bool all_soft;   /* every memory operand soft */

@@ -585,8 +585,7 @@ static void page_fault(struct vcpu *v, ucontext_t *uc, const struct block *b, co
 	case FILL_SOFT:
 	case FILL_TRACED:
 	case FILL_ONCE:
-		retry_soft(v, uc, b, m, soft_class_for(r, flavour, low),
-			   r == FILL_ONCE || (r == FILL_TRACED && ARENA->policy.no_adaptive));
+		retry_soft(v, uc, b, m, soft_class_for(r, flavour, low), r == FILL_ONCE);
 		return;
 	}
 }

@@ -356,6 +356,17 @@ enum dbt_code dbt_code_at(struct vcpu *v, gpa_t page, gpa_t *from)
 	return p->copy ? CODE_PATCHED : CODE_PLAIN;
 }
 
+/* The page that user code at a is in, and where; NULL: nowhere in RAM that it may execute. */
+static struct native_page *page_at(struct vcpu *v, u64 a, gpa_t *at)
+{
+	struct walk w;
+
+	if (walk_gla(v, gla(a), ACC_EXEC, true, &w) != CPU_NEXT || w.gpa.v >> PAGE_SHIFT >= n_pages)
+		return NULL;
+	*at = w.gpa;
+	return &pages[w.gpa.v >> PAGE_SHIFT];
+}
+
 /* --- short-lived processes --------------------------------------------------------------------- */
 /* To make a page executable costs more than a short process has to do there. So pages that were
  * made executable for many address spaces, one after the other, are translated for those that are
@@ -383,12 +394,11 @@ static void grow_older(u32 by)
 static bool entered_often(struct vcpu *v, u64 a)
 {
 	unsigned self = ARENA->view[engine.slot].life & 15, at = a >> PAGE_SHIFT & 255;
-	struct native_page *p;
-	struct walk w;
+	gpa_t unused;
+	struct native_page *p = is_young() ? page_at(v, a, &unused) : NULL;
 
-	if (!is_young() || walk_gla(v, gla(a), ACC_EXEC, true, &w) != CPU_NEXT || w.gpa.v >> PAGE_SHIFT >= n_pages)
+	if (!p)
 		return false;
-	p = &pages[w.gpa.v >> PAGE_SHIFT];
 	if (p->entered_at != at)
 		p->entered = 0;
 	else if (p->entered >= ENTERED_OFTEN)
@@ -452,17 +462,16 @@ static bool often(u32 *events, u32 *window)
 
 static void leave_to_translator(struct vcpu *v, u64 a)
 {
-	struct native_page *p;
-	struct walk w;
+	gpa_t at;
+	struct native_page *p = page_at(v, a, &at);
 
-	if (walk_gla(v, gla(a), ACC_EXEC, true, &w) != CPU_NEXT || !dbt_runs_native(w.gpa))
+	if (!p || p->state != PAGE_RUNS)
 		return;
 	v->counters[CTR_NATIVE_HOT]++;
-	p = &pages[w.gpa.v >> PAGE_SHIFT];
 	p->state = PAGE_REFUSED;
 	p->when = epoch_now();
 	p->left += p->left < 7;
-	shadow_exec_revoke(w.gpa);
+	shadow_exec_revoke(at);
 	free_copy(p);
 }
 
@@ -471,19 +480,16 @@ static void leave_to_translator(struct vcpu *v, u64 a)
 void native_tick(struct vcpu *v)
 {
 	struct native_page *p;
-	struct walk w;
+	gpa_t at;
 
 	if (!cache->native_now || v->cpl != 3)
 		return;
 	grow_older(TICK_AGES);
-	if (walk_gla(v, gla(v->rip), ACC_EXEC, true, &w) != CPU_NEXT ||
-	    w.gpa.v >> PAGE_SHIFT >= n_pages)
-		return;
-	p = &pages[w.gpa.v >> PAGE_SHIFT];
-	if (p->state != PAGE_REFUSED || (u16)(epoch_now() - p->when) < AGAIN_AFTER << p->left)
+	p = page_at(v, v->rip, &at);
+	if (!p || p->state != PAGE_REFUSED || (u16)(epoch_now() - p->when) < AGAIN_AFTER << p->left)
 		return;
 	p->state = PAGE_UNKNOWN;
-	cache_drop_range(gpa(w.gpa.v & PAGE_MASK), 0, PAGE_SIZE, true);
+	cache_drop_range(gpa(at.v & PAGE_MASK), 0, PAGE_SIZE, true);
 }
 
 /* By address, in this view only: a page that is hot for one is translated for all. */
@@ -505,17 +511,14 @@ static void heat(struct vcpu *v, u64 a)
 /* Called often enough, a page need not wait any longer for what is not executed. */
 static bool has_learnt(struct vcpu *v)
 {
-	struct native_page *p;
-	struct walk w;
+	gpa_t at;
+	struct native_page *p = page_at(v, v->rip, &at);
 
-	if (walk_gla(v, gla(v->rip), ACC_EXEC, true, &w) != CPU_NEXT || w.gpa.v >> PAGE_SHIFT >= n_pages)
-		return false;
-	p = &pages[w.gpa.v >> PAGE_SHIFT];
-	if (p->state != PAGE_LEARNING)
+	if (!p || p->state != PAGE_LEARNING)
 		return false;
 	if (p->changes < LESSONS)
 		return ++p->changes;
-	look_at(v, p, w.gpa.v & PAGE_MASK, true);
+	look_at(v, p, at.v & PAGE_MASK, true);
 	if (p->state == PAGE_LEARNING)
 		p->state = PAGE_REFUSED;
 	return p->state == PAGE_RUNS;

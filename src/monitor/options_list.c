@@ -47,7 +47,6 @@ void parse_note(struct parse *p, const char *fmt, ...)
 /* Fewer mappings than this, and no instruction might have all its operands at once. */
 #define MAPS_LEAST 64
 #define CACHE_LEAST 576 /* KiB: a block must fit each of the cache's regions */
-#define HOLD_MOST 65536 /* what the pages' accounts go up to */
 
 /* --- -accel ----------------------------------------------------------------------- */
 struct accel_switch {

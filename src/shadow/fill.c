@@ -62,16 +62,15 @@ static bool release_code(struct vcpu *v, u64 pa)
 /* A write to a traced page: FILL_DONE if it is traced no more. */
 static enum fill_result write_traced_page(struct vcpu *v, u64 pa, bool user)
 {
-	enum hold_verdict verdict = HOLD_OVER;
+	enum fill_result r = FILL_DONE;
 
 	if (page_flags_of(pa) & PAGE_HELD)
-		verdict = hold_trapped(v, pa, user);
+		r = hold_trapped(v, pa, user);
 	if ((page_flags_of(pa) & PAGE_PT) || ((page_flags_of(pa) & PAGE_CODE) && !release_code(v, pa)))
-		verdict = HOLD_WRITER;
-	if (verdict == HOLD_OVER)
-		return FILL_DONE;
-	count(v, CTR_FILL_TRACE);
-	return verdict == HOLD_ONCE ? FILL_ONCE : FILL_TRACED;
+		r = FILL_TRACED;
+	if (r != FILL_DONE)
+		count(v, CTR_FILL_TRACE);
+	return r == FILL_TRACED && ARENA->policy.no_adaptive ? FILL_ONCE : r;
 }
 
 static bool entry_writable(const struct path *p, u64 e)

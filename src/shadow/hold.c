@@ -13,7 +13,6 @@
  * made soft may have other things to do by then. */
 #include "internal.h"
 
-#define ROUNDS_MOST 65536u
 #define ROUND_EARNS 12
 #define TRAP_COSTS 16
 #define CREDIT_FIRST 64
@@ -33,7 +32,7 @@ static void let_go(struct held *h, u32 rounds_next)
 	log_msg(LOG_MMU, "mmu: page %#lx is held no more\n", (u64)h->pfn << PAGE_SHIFT);
 	trace_clear((u64)h->pfn << PAGE_SHIFT, PAGE_HELD);
 	h->rounds = 0;
-	h->rounds_wanted = rounds_next < ROUNDS_MOST ? rounds_next : ROUNDS_MOST;
+	h->rounds_wanted = rounds_next < HOLD_MOST ? rounds_next : HOLD_MOST;
 	dbt_hold_ended();
 }
 
@@ -59,7 +58,6 @@ bool hold_raises(struct vcpu *v, u64 pa)
 	}
 	if (h->pfn != pfn || !h->rounds || h->rounds < h->rounds_wanted)
 		return false;
-	count(v, CTR_HOLD);
 	h->credit = CREDIT_FIRST;
 	h->since = __builtin_ia32_rdtsc();
 	h->writer_traps = 0;
@@ -90,16 +88,16 @@ static bool pay(struct held *h, int price)
 	return false;
 }
 
-enum hold_verdict hold_trapped(struct vcpu *v, u64 pa, bool user)
+enum fill_result hold_trapped(struct vcpu *v, u64 pa, bool user)
 {
 	struct held *h = held_at(pa >> PAGE_SHIFT);
 
 	if (!pay(h, user ? TRAP_COSTS : CREDIT_MOST + 1))
-		return HOLD_OVER;
+		return FILL_DONE;
 	if (h->writer != v->rip)
 		h->writer_traps = 0;
 	h->writer = v->rip;
-	return ++h->writer_traps < WRITER_TRAPS ? HOLD_ONCE : HOLD_WRITER;
+	return ++h->writer_traps < WRITER_TRAPS ? FILL_ONCE : FILL_TRACED;
 }
 
 void hold_written(u64 pa, u32 len)

@@ -88,13 +88,8 @@ struct held {
 bool hold_raises(struct vcpu *v, u64 pa);
 /* It was made writable where it is mapped. */
 void hold_count_round(u64 pa);
-/* A write to a held page faulted, at v->rip. */
-enum hold_verdict {
-	HOLD_OVER,   /* the page may be writable */
-	HOLD_ONCE,   /* the instruction shall be soft for this time */
-	HOLD_WRITER, /* ... and from now on */
-};
-enum hold_verdict hold_trapped(struct vcpu *v, u64 pa, bool user);
+/* A write to a held page faulted, at v->rip. FILL_DONE: it is held no more; FILL_ONCE, FILL_TRACED. */
+enum fill_result hold_trapped(struct vcpu *v, u64 pa, bool user);
 /* A soft write was done. */
 void hold_written(u64 pa, u32 len);
 

@@ -26,6 +26,9 @@ bool trace_is_traced(gpa_t a)
 
 void trace_set(struct vcpu *v, u64 pa, u8 flag)
 {
+	static const struct { enum counter counter; const char *name; } kinds[] = {
+		[PAGE_PT] = { CTR_TRACE_PT, "table" }, [PAGE_CODE] = { CTR_TRACE_CODE, "code" }, [PAGE_HELD] = { CTR_HOLD, "held" },
+	};
 	struct shadow_pool *s = shadow_pool;
 	u32 pfn = pa >> PAGE_SHIFT;
 	u8 old = s->page_flags[pfn];
@@ -33,9 +36,8 @@ void trace_set(struct vcpu *v, u64 pa, u8 flag)
 	if (old & flag)
 		return;
 	s->page_flags[pfn] = old | flag;
-	if (flag != PAGE_HELD)
-		count(v, flag == PAGE_PT ? CTR_TRACE_PT : CTR_TRACE_CODE);
-	log_msg(LOG_MMU, "mmu: trace %s %#lx\n", flag == PAGE_PT ? "table" : flag == PAGE_CODE ? "code" : "held", pa & PAGE_MASK);
+	count(v, kinds[flag].counter);
+	log_msg(LOG_MMU, "mmu: trace %s %#lx\n", kinds[flag].name, pa & PAGE_MASK);
 	quick_traced(pfn);
 	if (old)
 		return;
