@@ -358,11 +358,20 @@ static bool in_shadow(const struct vcpu *v, const struct mark *m, u64 rip)
 	return (m->flags & MARK_SHADOW) || (v->shadow_rip == rip && engine.boundaries < 2);
 }
 
+/* A block of one instruction, which is done: what follows it (#DB of a single step) comes with
+ * its exit. */
+static bool must_exit(const struct block *b, const struct mark *m)
+{
+	return (b->mode & MODE_STEP) && (m->goff || m->kind == MARK_TARGET || m->kind == MARK_BRANCH);
+}
+
 /* Leaves at this PC of a block if the mark allows it. False: step on. */
 static bool land_from_block(struct vcpu *v, ucontext_t *uc, const struct block *b, const struct mark *m)
 {
 	u64 rip = b->gva + m->goff;
 
+	if (must_exit(b, m))
+		return false;
 	switch (m->kind) {
 	case MARK_BOUNDARY:
 		engine.boundaries++;

@@ -250,6 +250,48 @@ static void any_time(void)
 	CHECK(window_ticks > 50, "only %lu interrupts", window_ticks);
 }
 
+/* Single steps while one comes at any time: #DB behind each instruction all the same. */
+SNIP(k_steps, ".rept 64; mov %rax,(%rsi); .endr");
+#define STEP_LEN 3
+static u64 steps, step_base;
+
+static void on_step(struct regs *f)
+{
+	steps++;
+	if (f->rip != step_base + steps * STEP_LEN)
+		fail("step %lu ends at +%lx", steps, f->rip - step_base);
+	steps = (f->rip - step_base) / STEP_LEN;
+	wr_dr6(0xffff0ff0);
+}
+
+static void any_time_in_steps(void)
+{
+	u32 parts = 0;
+
+	lapic_setup(0x54);
+	on_vector(1, on_step);
+	map_new(UDATA, P | RW | US);
+	lapic_wr(0x320, 0x20054);
+	for (u64 end = rdtsc() + 5000 * tsc_per_ms(); (lapic_ticks < 1000 || parts < 8) && rdtsc() < end; parts++) {
+		bool user = parts & 1;
+
+		lapic_wr(0x380, 20003 + parts * 17); /* some 20 microseconds */
+		for (u32 i = 0; i < 50; i++) {
+			regs_init(&r);
+			r.rsi = user ? UDATA : (u64)window;
+			r.rflags |= 0x300;
+			steps = 0;
+			step_base = user ? UCODE : (u64)k_steps;
+			EQ("exit", user ? RUN_USER(&r, k_steps) : run(&r, k_steps), VEC_EXIT);
+			EQ("steps", steps, (k_steps_end - k_steps) / STEP_LEN);
+		}
+		lapic_wr(0x380, 0);
+		sti(); asm volatile("nop;nop"); cli();
+	}
+	lapic_wr(0x320, 0x10054);
+	CHECK(lapic_ticks > 50, "only %lu interrupts", lapic_ticks);
+}
+
 /* Priorities: self-IPIs at several vectors, TPR and CR8. */
 static void ipi(u32 vec)
 {
@@ -373,7 +415,8 @@ const struct test tests[] = {
 	{ "interrupts.pit", pit }, { "interrupts.pit_modes", pit_modes },
 	{ "interrupts.lapic_one_shot", lapic_one_shot }, { "interrupts.lapic_periodic", lapic_periodic },
 	{ "interrupts.tsc_deadline", tsc_deadline }, { "interrupts.hlt", hlt },
-	{ "interrupts.shadow", shadow }, { "interrupts.any_time", any_time }, { "interrupts.priorities", priorities },
+	{ "interrupts.shadow", shadow }, { "interrupts.any_time", any_time },
+	{ "interrupts.any_time_in_steps", any_time_in_steps }, { "interrupts.priorities", priorities },
 	{ "interrupts.in_service", in_service }, { "interrupts.survive", survive },
 	{ "interrupts.ioapic", ioapic_route }, { NULL, NULL },
 };
