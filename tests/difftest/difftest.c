@@ -58,7 +58,7 @@ u32 features;
 static u64 pool[POOL_WORDS + 512];
 static const u64 *data_was, *stack_was; /* what a sequence began with */
 static u64 seed = 1, current, hang_seq = ~0UL;
-static u32 hang_ticks, ended[32], verbose;
+static u32 hang_ticks, ended[32];
 static u32 code_len;
 static u8 code_buf[8192];
 
@@ -496,63 +496,76 @@ static const char usage[] =
 	"usage: difftest [-seed S] [-from N] [-count C] [-only N] [-v] [-each] [-strict]\n"
 	"                [-features 0xMASK] [-stats] [-repeat R]\n";
 
-int dt_main(u64 *sp)
-{
-	char **argv = (char **)(sp + 1);
-	u64 from = 0, count = 10000, argc = sp[0], repeat = 1, total = 0, h = 0;
-	bool each = false, stats = false, strict = false;
-	u32 mask = ~0u;
+static struct { u64 from, count, repeat; u32 mask; bool each, stats, strict, verbose; } opt = {
+	.count = 10000, .repeat = 1, .mask = ~0u };
 
+static void parse(u64 argc, char **argv)
+{
 	for (u64 i = 1; i < argc; i++) {
 		const char *a = argv[i], *v = i + 1 < argc ? argv[i + 1] : NULL;
 		if (same(a, "-seed")) seed = number(v), i++;
-		else if (same(a, "-from")) from = number(v), i++;
-		else if (same(a, "-count")) count = number(v), i++;
-		else if (same(a, "-only")) from = number(v), count = 1, each = true, i++;
-		else if (same(a, "-repeat")) repeat = number(v), i++;
-		else if (same(a, "-features")) mask = (u32)number(v), i++;
-		else if (same(a, "-v")) verbose = 1;
-		else if (same(a, "-each")) each = true;
-		else if (same(a, "-stats")) stats = true;
-		else if (same(a, "-strict")) strict = true;
+		else if (same(a, "-from")) opt.from = number(v), i++;
+		else if (same(a, "-count")) opt.count = number(v), i++;
+		else if (same(a, "-only")) opt.from = number(v), opt.count = 1, opt.each = true, i++;
+		else if (same(a, "-repeat")) opt.repeat = number(v), i++;
+		else if (same(a, "-features")) opt.mask = (u32)number(v), i++;
+		else if (same(a, "-v")) opt.verbose = true;
+		else if (same(a, "-each")) opt.each = true;
+		else if (same(a, "-stats")) opt.stats = true;
+		else if (same(a, "-strict")) opt.strict = true;
 		else die(usage);
 	}
-	set_up_memory();
-	features = probe_features(fsgsbase_allowed(sp)) & mask;
+}
+
+static void set_up_features(u64 *sp)
+{
+	features = probe_features(fsgsbase_allowed(sp)) & opt.mask;
 	MISC->feat = features;
-	if (strict)
+	if (opt.strict)
 		features |= F_STRICT;
 	if (!(features & F_FSGSBASE)) {
 		sys(SYS_arch_prctl, 0x1002, FS_BASE, 0, 0, 0, 0);
 		sys(SYS_arch_prctl, 0x1001, GS_BASE, 0, 0, 0, 0);
 	}
-	set_up_signals();
-	dec_field("difftest seed ", seed);
-	hex_field(" features 0x", features, 8);
+}
+
+static void print_one(u64 n, u64 hash)
+{
+	dec_field("seq ", n);
+	putch(' ');
+	put_hex(hash, 16);
+	dec_field(" sig ", OUT->signo);
+	dec_field(" trap ", OUT->trapno);
+	hex_field(" rip ", OUT->rip, 8);
+	hex_field(" err ", OUT->err, 2);
+	hex_field(" addr ", OUT->addr, 16);
 	putch('\n');
-	for (u64 n = from; n < from + count; n++) {
-		u64 one = run_one(n);
-		for (u64 r = 1; r < repeat; r++)
-			if (run_one(n) != one) {
-				dec_field("unstable ", n);
-				putch('\n');
-			}
-		if (verbose)
-			dump(one);
-		if (each) {
-			dec_field("seq ", n);
-			putch(' ');
-			put_hex(one, 16);
-			dec_field(" sig ", OUT->signo);
-			dec_field(" trap ", OUT->trapno);
-			hex_field(" rip ", OUT->rip, 8);
-			hex_field(" err ", OUT->err, 2);
-			hex_field(" addr ", OUT->addr, 16);
+}
+
+static u64 run_and_print(u64 n)
+{
+	u64 one = run_one(n);
+
+	for (u64 r = 1; r < opt.repeat; r++)
+		if (run_one(n) != one) {
+			dec_field("unstable ", n);
 			putch('\n');
 		}
-		h = (h ^ one) * 0x9e3779b97f4a7c15;
+	if (opt.verbose)
+		dump(one);
+	if (opt.each)
+		print_one(n, one);
+	return one;
+}
+
+static u64 run_all(void)
+{
+	u64 total = 0, h = 0;
+
+	for (u64 n = opt.from; n < opt.from + opt.count; n++) {
+		h = (h ^ run_and_print(n)) * 0x9e3779b97f4a7c15;
 		h ^= h >> 32;
-		if ((n + 1) % BATCH == 0 || n + 1 == from + count) {
+		if ((n + 1) % BATCH == 0 || n + 1 == opt.from + opt.count) {
 			dec_field("batch ", n / BATCH);
 			putch(' ');
 			put_hex(h, 16);
@@ -561,14 +574,34 @@ int dt_main(u64 *sp)
 			h = 0;
 		}
 	}
-	if (stats)
-		for (u32 i = 0; i < 32; i++)
-			if (ended[i]) {
-				dec_field("ended ", i);
-				putch(' ');
-				put_dec(ended[i]);
-				putch('\n');
-			}
+	return total;
+}
+
+static void print_endings(void)
+{
+	for (u32 i = 0; i < 32; i++)
+		if (ended[i]) {
+			dec_field("ended ", i);
+			putch(' ');
+			put_dec(ended[i]);
+			putch('\n');
+		}
+}
+
+int dt_main(u64 *sp)
+{
+	u64 total;
+
+	parse(sp[0], (char **)(sp + 1));
+	set_up_memory();
+	set_up_features(sp);
+	set_up_signals();
+	dec_field("difftest seed ", seed);
+	hex_field(" features 0x", features, 8);
+	putch('\n');
+	total = run_all();
+	if (opt.stats)
+		print_endings();
 	hex_field("done ", total, 16);
 	putch('\n');
 	return 0;
