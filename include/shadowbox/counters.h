@@ -19,6 +19,7 @@
 	X(NATIVE_SCAN, "pages searched for what may not run natively") \
 	X(NATIVE_REFUSED, "pages found with such instructions") \
 	X(NATIVE_PATCHED, "pages that run as patched copies") \
+	X(COPY_READ, "of these, mapped to be read instead") \
 	X(NATIVE_HOT, "pages left to the translator since they called it often") \
 	X(NATIVE_YOUNG, "native user code: branches translated instead for young processes") \
 	X(NATIVE_MAP, "pages made executable") \

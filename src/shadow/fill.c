@@ -131,6 +131,22 @@ static bool map_walked(struct vcpu *v, u64 a, const struct walk *w, const struct
 	return map_around(v, a, w->gpa.v, p, writable && !page_flags_of(w->gpa.v), key);
 }
 
+/* Somebody reads a page that runs as a patched copy: a dynamic linker the vDSO's symbols, a
+ * function its constants. Mostly it is not done for each call: then the page can be mapped for
+ * one or the other in turn. Where they alternate all the time, reading is left to soft operands. */
+#define WAY_SHIFT 21 /* of the time stamp counter: some milliseconds */
+
+static bool copy_gives_way(struct vcpu *v)
+{
+	u64 now = __builtin_ia32_rdtsc() >> WAY_SHIFT;
+
+	if (view_self->gave_way == now)
+		return false;
+	view_self->gave_way = now;
+	count(v, CTR_COPY_READ);
+	return true;
+}
+
 enum fill_result shadow_fill(struct vcpu *v, u64 hva, bool write, enum flavour f)
 {
 	struct target t;
@@ -143,7 +159,7 @@ enum fill_result shadow_fill(struct vcpu *v, u64 hva, bool write, enum flavour f
 		count(v, CTR_FAULT_TRUE);
 		return FILL_FAULT;
 	}
-	if (!write && map_is_copy(t.a, w.gpa.v))
+	if (!write && map_is_copy(t.a, w.gpa.v) && !copy_gives_way(v))
 		return FILL_SOFT;
 	if (!t.mappable || !physmem_is_ram(&ARENA->machine.phys, w.gpa) || (write && !p.rw) ||
 	    (gla_is_high(t.a) && w.user && (v->cr4 & CR4_SMAP)) || !view_can_hold(v, t.a))

@@ -143,6 +143,7 @@ struct view_maps {
 	unsigned slot;
 	u64 raised;          /* page that fill_raise saw last, and how many in a row */
 	u32 raise_run;
+	u64 gave_way;        /* when a patched copy was last unmapped to be read (fill.c) */
 	u64 *maybe_writable; /* per page of RAM: some mapping may allow writes */
 	struct map_dir dir[2];
 };

@@ -1,5 +1,6 @@
 /* Programs that write code: RWX pages, W^X by mprotect, two mappings of one file,
- * rewriting in place, many functions, code freed and mapped anew, across threads and fork.
+ * rewriting in place, many functions, code freed and mapped anew, constants beside code, across
+ * threads and fork.
  *
  * usage: jit [ROUNDS] */
 #include <pthread.h>
@@ -121,6 +122,45 @@ static void forks(void)
 	}
 }
 
+/* Constants beside an instruction that does not run as it is: they are read, and so is the
+ * instruction, as they were written; now and then, and in turn with calls. */
+static void constants(int rounds)
+{
+	static const uint8_t leaf0[] = { 0x53, 0x31, 0xc0, 0x0f, 0xa2, 0x89, 0xd8, 0x5b, 0xc3 }; /* eax = CPUID.0:EBX */
+	uint8_t *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), seen[4096];
+	uint64_t want = 0, got;
+	int fd[2];
+
+	if (pipe(fd))
+		exit(1);
+	memset(p, 0xcc, 4096);
+	memcpy(p + 0x800, leaf0, sizeof(leaf0));
+	emit(p + 0x900, 3, 5);
+	for (uint64_t i = 0; i < 64; i++)
+		((uint64_t *)p)[i] = i * i;
+	mprotect(p, 4096, PROT_READ | PROT_EXEC);
+	for (int i = 0; i < rounds; i++) {
+		int reads = i < rounds / 2 ? 1 : i % 256 ? 0 : 1000;
+
+		expect("beside constants", (fn)(p + 0x900), 3, 5);
+		if (i % 64 == 0) {
+			got = ((fn)(p + 0x800))(0);
+			want = i ? want : got;
+			bad += got != want;
+		}
+		for (int k = 0; k < reads; k++)
+			bad += ((volatile uint64_t *)p)[k % 64] != (uint64_t)(k % 64) * (uint64_t)(k % 64);
+		bad += reads && memcmp(p + 0x800, leaf0, sizeof(leaf0));
+		if (i % 64 == 0) /* the kernel reads, too */
+			bad += write(fd[1], p, 4096) != 4096 || read(fd[0], seen, 4096) != 4096 || memcmp(seen + 0x800, leaf0, sizeof(leaf0));
+	}
+	if (bad)
+		printf("jit: constants: %d wrong so far\n", bad);
+	close(fd[0]);
+	close(fd[1]);
+	munmap(p, 4096);
+}
+
 static uint8_t *shared;
 static pthread_barrier_t bar;
 static void *caller(void *arg)
@@ -155,6 +195,7 @@ int main(int argc, char **argv)
 {
 	int rounds = argc > 1 ? atoi(argv[1]) : 2000;
 
+	constants(rounds * 4); /* first: a process that writes much code is translated as a whole */
 	rwx(rounds);
 	w_xor_x(rounds);
 	dual(rounds);
