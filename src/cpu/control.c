@@ -1,9 +1,8 @@
 /* Control and extended control registers: MOV CR, LMSW, SMSW, CLTS,
  * XGETBV, XSETBV, and the mode switches that writing them makes.
  *
- * Follows SDM vol. 3 2.5, 2.6, 9.8.5 (long mode activation), 17.2 (debug registers).
- * The MMU is told of every change that alters what addresses mean. Debug registers are
- * stored; breakpoints do not fire. */
+ * Follows SDM vol. 3 2.5, 2.6, 9.8.5 (long mode activation). The MMU is told of every change
+ * that alters what addresses mean. */
 #include "priv.h"
 #include "shadowbox/dev/lapic.h"
 

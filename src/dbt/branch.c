@@ -84,6 +84,10 @@ void translate_push_pop(struct tr *t)
 		translate_pop_rsp(t);
 		return;
 	}
+	if (khigh(t) && !stack_soft(t) && in->op == OP_PUSH && in->rm == RSP && in->opsize == 8) {
+		push_rsp(t);
+		return;
+	}
 	if (stack_soft(t) && (in->op == OP_PUSH ? quick_push(t) : quick_pop(t)))
 		return;
 	if (stack_soft(t) || (khigh(t) && in->rsp_read) || (in->has_mem && khigh(t) && !khigh_direct(in))) {

@@ -72,13 +72,14 @@ bool translate_read_base(struct tr *t)
 	return true;
 }
 
-/* CS and SS change without C, by SYSCALL; the others do not. Into 32 bits it is as into 64. */
+/* In kernel code all change by C alone, but that SYSCALL in line loads CS and SS. Into 32 bits it is
+ * as into 64. */
 bool translate_read_sel(struct tr *t)
 {
 	const struct insn *in = &t->in;
 	unsigned seg = in->modrm >> 3 & 7;
 
-	if (!khigh(t) || in->has_mem || in->rm == RSP || seg == SEG_CS || seg == SEG_SS || seg > SEG_GS)
+	if (!khigh(t) || in->has_mem || in->rm == RSP || seg > SEG_GS)
 		return false;
 	emit_mark(&t->e, MARK_BOUNDARY);
 	if (in->opsize == 2)

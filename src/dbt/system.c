@@ -209,6 +209,7 @@ static bool translate_syscall(struct tr *t)
 {
 	struct emit *e = &t->e;
 	u64 lstar = t->v->lstar;
+	u16 cs = t->v->star >> 32;
 	u32 id;
 
 	if (!(t->b->mode & MODE_FAST) || !syscall_premises(t) || (t->v->sfmask & FL_HOST) != FL_HOST ||
@@ -237,6 +238,8 @@ static bool translate_syscall(struct tr *t)
 	emit_u32(e, FL_IF | 2);
 	if (t->v->sfmask & FL_IF)
 		emit_store_imm(e, K(intr), 0);
+	emit_store_imm(e, K(sel[SEG_CS]), cs & ~3);
+	emit_store_imm(e, K(sel[SEG_SS]), (u16)(cs + 8));
 	emit_mov_imm(e, RAX, t->fold);
 	emit_wrgsbase_rax(e);
 	emit_lea_sum(e, RSP, RSP, RAX, 0);

@@ -20,16 +20,24 @@ asm(".text\n"
     "	swapgs\n"
     "	pushq $0x2b\n	push %rbx\n	push %r11\n	pushq $0x33\n	push %rcx\n"
     "	iretq\n"
+    "sys_entry_read: mov %cs, %edx\n	mov %ss, %r8\n"
+    "	mov %rsp, sys_rsp(%rip)\n"
+    "	lea sys_stack_end(%rip), %rsp\n"
+    "	push %rsp\n	pop %r9\n"
+    "	mov sys_rsp(%rip), %rsp\n"
+    "	sysretq\n"
     ".bss\n.balign 16\n.fill 4096\nsys_stack_end:\n"
     "sys_rsp: .quad 0\nsys_flags: .quad 0\nsys_cs: .quad 0\nsys_ss: .quad 0\nsys_count: .quad 0\n"
     "sys_rcx: .quad 0\nsys_r11: .quad 0\n.text\n");
-extern char sys_entry[], sys_entry_iret[];
+extern char sys_entry[], sys_entry_iret[], sys_entry_read[], sys_stack_end[];
 extern u64 sys_flags, sys_cs, sys_ss, sys_count, sys_rcx, sys_r11;
 
 SNIP(u_sys, "syscall; us_after: nop");
 LABEL(us_after);
 SNIP(u_sys_many, "mov $2000, %ebx; 1: syscall; dec %ebx; jnz 1b");
 SNIP(u_sys_cmp, "mov %rsp,%rbx; syscall; cmp %rsp,%rbx; sete %al");
+SNIP(u_sys_read, "mov $100,%r14d; xor %r12d,%r12d; xor %r13d,%r13d; "
+     "1: cpuid; syscall; add %rdx,%r12; add %r8,%r13; dec %r14d; jnz 1b");
 SNIP(u_gs, "mov %gs:8,%rax; mov %fs:16,%rbx; syscall; mov %gs:8,%rcx");
 SNIP(k_sysret_bad, "mov $0x8000000000000000,%rcx; sysretq");
 
@@ -71,6 +79,21 @@ static void syscall_basic(void)
 	regs_init(&r);
 	EQ("exit", RUN_USER(&r, u_sys_many), VEC_EXIT);
 	EQ("count", sys_count - c, 2000);
+}
+
+/* Where SYSCALL needs no monitor: interrupts on, and FMASK as systems set it. */
+static void syscall_reads_segments(void)
+{
+	init();
+	wrmsr(0xc0000082, (u64)sys_entry_read);
+	wrmsr(0xc0000084, 0x257fd5);
+	regs_init(&r);
+	r.rflags |= 0x200;
+	EQ("exit", RUN_USER(&r, u_sys_read), VEC_EXIT);
+	EQ("cs", r.r12, 100 * SEL_KCS);
+	EQ("ss", r.r13, 100 * SEL_KDS);
+	EQ("rsp", r.r9, (u64)sys_stack_end);
+	init();
 }
 
 static void syscall_disabled(void)
@@ -368,7 +391,7 @@ static void written_bases(void)
 const struct test tests[] = {
 	{ "transitions.return_read_order", return_read_order },
 	{ "transitions.softness_forgotten", softness_forgotten },
-	{ "transitions.syscall", syscall_basic }, { "transitions.syscall_disabled", syscall_disabled },
+	{ "transitions.syscall", syscall_basic }, { "transitions.syscall_reads_segments", syscall_reads_segments }, { "transitions.syscall_disabled", syscall_disabled },
 	{ "transitions.swapgs", swapgs }, { "transitions.iret", iret },
 	{ "transitions.far", far_transfers }, { "transitions.segments", segments },
 	{ "transitions.bases", bases }, { "transitions.written_bases", written_bases }, { "transitions.int_n", int_n }, { NULL, NULL },
