@@ -21,6 +21,7 @@
 	X(NATIVE_PATCHED, "pages that run as patched copies") \
 	X(COPY_READ, "of these, mapped to be read instead") \
 	X(NATIVE_HOT, "pages left to the translator since they called it often") \
+	X(NATIVE_BACK, "times that all of them were taken back") \
 	X(NATIVE_YOUNG, "native user code: branches translated instead for young processes") \
 	X(NATIVE_MAP, "pages made executable") \
 	X(WILD, "jumps of user code into shadowbox") \

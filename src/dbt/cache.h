@@ -175,6 +175,7 @@ struct cache {
 	u64 generation;   /* changes when numbers of exits and blocks come to mean others */
 	u64 premise[PREMISE_COUNT]; /* what the blocks that rest on it were translated for */
 	bool native_now;  /* the user tables may lead to code as it is */
+	u16 less_since, less; /* native.c: fewer pages are left to the translator, since when and for how long */
 	bool native_off;  /* not in this VM: some translated code could give rights */
 	u16 table_kind[2]; /* which blocks (block_kind) the kernel and user tables hold */
 	struct mark stub_mark[40]; /* back-map of the lookup stubs; off from the cache's start */

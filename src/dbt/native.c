@@ -43,6 +43,7 @@ static u64 n_pages;
 #define HOST_USER_SS 0x2b
 #define REWRITES_MAX 1000 /* of a page in a while; one costs some 15 microseconds */
 #define EVENTS_MAX 512  /* signals that code of a page may cost, halved each window */
+#define EVENTS_LESS 2048 /* the same for a while after pages were taken back */
 #define AGAIN_AFTER 2   /* epochs until a page that was left to the translator is tried again */
 #define TIRE_SHIFT 27   /* of the time stamp counter: some 50 milliseconds */
 #define TIRED 3000      /* ... in which a process may come this often to translated pages */
@@ -63,27 +64,66 @@ size_t native_init(void *base, size_t room)
 /* In units that a page's `when` counts: some tenths of a second. */
 static u16 epoch_now(void) { return (u16)(__builtin_ia32_rdtsc() >> 30); }
 
-/* A process whose pages do not come to rest is translated as a whole, for longer each time. */
-static struct { u64 cr3; u32 window, events; u16 since, epochs; } rest;
+/* --- processes that do not come to rest ------------------------------------------------------- */
+/* Each page that is left to the translator makes calls between it and others cost a fault, and so
+ * more pages are left: mostly that ends, with few. Where it does not, all of them are taken back,
+ * and for a while more has to happen until one is left. A process that comes to translated pages
+ * as often without them is translated as a whole. Either lasts longer each time. */
+static struct { u32 life, window, events; u16 since, epochs; } rest;
 
-static bool rests(u64 cr3)
+#define PAUSE_MOST 256 /* epochs */
+
+static u16 longer(u16 epochs) { return !epochs ? 2 : epochs < PAUSE_MOST ? 2 * epochs : epochs; }
+
+static u32 life_of_view(void) { return ARENA->view[engine.slot].life; }
+
+static bool rests(void)
 {
-	return rest.epochs && rest.cr3 == cr3 && (u16)(epoch_now() - rest.since) < rest.epochs;
+	return rest.epochs && rest.life == life_of_view() && (u16)(epoch_now() - rest.since) < rest.epochs;
 }
 
-static void tire(const struct vcpu *v)
+static bool leaves_less(void) { return (u16)(epoch_now() - cache->less_since) < cache->less; }
+
+/* False: there are none. */
+static bool take_back_pages(void)
+{
+	bool any = false;
+
+	for (u64 pfn = 0; pfn < n_pages; pfn++) {
+		if (pages[pfn].state != PAGE_REFUSED || !pages[pfn].left)
+			continue;
+		pages[pfn].state = PAGE_UNKNOWN;
+		cache_drop_range(gpa(pfn << PAGE_SHIFT), 0, PAGE_SIZE, true);
+		any = true;
+	}
+	if (!any)
+		return false;
+	/* Long ago: a shorter one will do. */
+	if ((u16)(epoch_now() - cache->less_since) > 4 * cache->less)
+		cache->less = 0;
+	cache->less = longer(cache->less);
+	cache->less_since = epoch_now();
+	return true;
+}
+
+static void tire(struct vcpu *v)
 {
 	u32 now = (u32)(__builtin_ia32_rdtsc() >> TIRE_SHIFT);
 
-	if (rest.cr3 != v->cr3)
-		rest.cr3 = v->cr3, rest.epochs = 0;
+	if (rest.life != life_of_view())
+		rest.life = life_of_view(), rest.epochs = 0;
 	if (rest.window != now)
 		rest.events = 0;
 	rest.window = now;
 	if (++rest.events < TIRED)
 		return;
+	rest.events = 0;
+	if (take_back_pages()) {
+		v->counters[CTR_NATIVE_BACK]++;
+		return;
+	}
 	rest.since = epoch_now();
-	rest.epochs = rest.epochs ? rest.epochs < 256 ? 2 * rest.epochs : 256 : 2;
+	rest.epochs = longer(rest.epochs);
 }
 
 /* But for what user code itself has: CS, SS and flags. The data segment registers hold what the
@@ -93,7 +133,7 @@ static bool machine_allows(const struct vcpu *v)
 	const u64 cr4 = CR4_OSFXSR | CR4_OSXSAVE;
 
 	return ARENA->host.native && !cpu_breakpoints_armed(v) && !(v->seg[SEG_DS].sel | v->seg[SEG_ES].sel | v->seg[SEG_FS].sel | v->seg[SEG_GS].sel) && !cache->native_off && (v->efer & EFER_SCE) &&
-	       !rests(v->cr3) && !(v->cr0 & (CR0_TS | CR0_EM)) && (v->cr4 & cr4) == cr4 && !(v->cr4 & CR4_TSD) && !v->tsc_offset &&
+	       !rests() && !(v->cr0 & (CR0_TS | CR0_EM)) && (v->cr4 & cr4) == cr4 && !(v->cr4 & CR4_TSD) && !v->tsc_offset &&
 	       v->xcr0 == (ARENA->host.xcr0 & 0xff) && shadow_zone_is_free(v);
 }
 
@@ -454,7 +494,7 @@ static bool often(u32 *events, u32 *window)
 	if (*window != now)
 		*events = now - *window < 16 ? *events >> (now - *window) : 0;
 	*window = now;
-	if (++*events < EVENTS_MAX)
+	if (++*events < (leaves_less() ? EVENTS_LESS : EVENTS_MAX))
 		return false;
 	*events = 0;
 	return true;
