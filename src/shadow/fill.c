@@ -134,7 +134,7 @@ static bool map_walked(struct vcpu *v, u64 a, const struct walk *w, const struct
 /* Somebody reads a page that runs as a patched copy: a dynamic linker the vDSO's symbols, a
  * function its constants. Mostly it is not done for each call: then the page can be mapped for
  * one or the other in turn. Where they alternate all the time, reading is left to soft operands. */
-#define WAY_SHIFT 21 /* of the time stamp counter: some milliseconds */
+#define WAY_SHIFT 21 /* of the time stamp counter: about a millisecond */
 
 static bool copy_gives_way(struct vcpu *v)
 {
