@@ -15,17 +15,18 @@
 
 #define LOOK_NS 500000000L
 #define BUSY_NS 50000000UL /* less work than this in an interval says nothing */
+#define HANDOVER_NS 5000UL /* a wait shorter than this is for the view that hands over, not for others */
 
 static struct {
 	bool active;
 	cpu_set_t allowed;
 	int cpu;          /* -1: not bound */
 	struct timespec last;
-	u64 ran[VIEW_MAX], waited[VIEW_MAX];
+	struct times { u64 ran, waited, waits; } seen[VIEW_MAX];
 	u64 idle[CPU_SETSIZE]; /* ticks so far */
 } affinity = { .cpu = -1 };
 
-static bool read_times(pid_t pid, u64 *ran, u64 *waited)
+static bool read_times(pid_t pid, struct times *t)
 {
 	char path[40];
 	FILE *f;
@@ -35,9 +36,9 @@ static bool read_times(pid_t pid, u64 *ran, u64 *waited)
 	f = fopen(path, "r");
 	if (!f)
 		return false;
-	n = fscanf(f, "%lu %lu", ran, waited);
+	n = fscanf(f, "%lu %lu %lu", &t->ran, &t->waited, &t->waits);
 	fclose(f);
-	return n == 2;
+	return n == 3;
 }
 
 /* The allowed CPU, other than this one, that was idle for longest since the last call; -1 if
@@ -113,19 +114,19 @@ static void bind_all(int cpu)
 
 void affinity_init(const struct policy *policy)
 {
-	u64 ran, waited;
+	struct times own;
 
 	affinity.cpu = -1;
 	affinity.active = !policy->no_bind &&
 			  sched_getaffinity(0, sizeof(affinity.allowed), &affinity.allowed) == 0 &&
-			  CPU_COUNT(&affinity.allowed) > 1 && read_times(sandbox.monitor, &ran, &waited);
+			  CPU_COUNT(&affinity.allowed) > 1 && read_times(sandbox.monitor, &own);
 	idlest_cpu(-1, 0);
 	clock_gettime(CLOCK_MONOTONIC, &affinity.last);
 }
 
 void affinity_view_started(unsigned slot)
 {
-	affinity.ran[slot] = affinity.waited[slot] = 0;
+	affinity.seen[slot] = (struct times){ 0 };
 	if (affinity.cpu >= 0)
 		bind_view(sandbox.view[slot]);
 }
@@ -149,14 +150,16 @@ void sandbox_balance(void)
 	if (!affinity.active || !interval_over())
 		return;
 	for (unsigned i = 0; i < VIEW_MAX; i++) {
-		u64 r, w;
+		struct times now, *last = &affinity.seen[i];
+		u64 wait, handovers;
 
-		if (sandbox.view[i] <= 0 || !read_times(sandbox.view[i], &r, &w))
+		if (sandbox.view[i] <= 0 || !read_times(sandbox.view[i], &now))
 			continue;
-		ran += r - affinity.ran[i];
-		waited += w - affinity.waited[i];
-		affinity.ran[i] = r;
-		affinity.waited[i] = w;
+		wait = now.waited - last->waited;
+		handovers = (now.waits - last->waits) * HANDOVER_NS;
+		ran += now.ran - last->ran;
+		waited += wait > handovers ? wait - handovers : 0;
+		*last = now;
 	}
 	idle = idlest_cpu(affinity.cpu, (u64)sysconf(_SC_CLK_TCK) / 2);
 	if (ran + waited < BUSY_NS)
