@@ -187,7 +187,9 @@ void cpu_reset(struct vcpu *v);
  * vol. 3 5.4-5.8). CS is not allowed here. */
 int cpu_load_seg(struct vcpu *v, enum seg_reg reg, u16 sel);
 
-/* CS, SS and CPL as 64-bit SYSCALL (cpl 0) or SYSRET (3) sets them. */
+/* CS, SS and CPL as 64-bit SYSCALL (cpl 0) or SYSRET (3) sets them from IA32_STAR. */
+static inline u16 syscall_cs(u64 star, unsigned cpl) { return (u16)(cpl ? ((star >> 48) + 16) | 3 : (star >> 32) & ~3UL); }
+static inline u16 syscall_ss(u64 star, unsigned cpl) { return (u16)(cpl ? ((star >> 48) + 8) | 3 : (star >> 32) + 8); }
 void cpu_load_syscall_segments(struct vcpu *v, unsigned cpl);
 
 /* Would a return to CPL 3 leave the data segment registers as they are? */

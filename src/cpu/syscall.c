@@ -22,12 +22,7 @@ static void load_flat(struct vcpu *v, u16 cs, u16 ss, unsigned cpl, bool code64)
 
 void cpu_load_syscall_segments(struct vcpu *v, unsigned cpl)
 {
-	u16 sel = cpl ? v->star >> 48 : v->star >> 32;
-
-	if (cpl)
-		load_flat(v, (sel + 16) | 3, (sel + 8) | 3, 3, true);
-	else
-		load_flat(v, sel & ~3, sel + 8, 0, true);
+	load_flat(v, syscall_cs(v->star, cpl), syscall_ss(v->star, cpl), cpl, true);
 }
 
 static bool syscall_mode(const struct vcpu *v)
@@ -52,7 +47,6 @@ int op_syscall(struct vcpu *v, const struct insn *in)
 int op_sysret(struct vcpu *v, const struct insn *in)
 {
 	bool to64 = rex_w(in);
-	u16 sel = v->star >> 48;
 
 	if (!syscall_mode(v))
 		return cpu_fault(v, EXC_UD);
@@ -62,7 +56,7 @@ int op_sysret(struct vcpu *v, const struct insn *in)
 		return cpu_fault_err(v, EXC_GP, 0);
 	v->rip = to64 ? v->gpr[RCX] : (u32)v->gpr[RCX];
 	cpu_set_rflags(v, (v->gpr[R11] & 0x3c7fd7) | 2);
-	load_flat(v, (to64 ? sel + 16 : sel) | 3, (sel + 8) | 3, 3, to64);
+	load_flat(v, to64 ? syscall_cs(v->star, 3) : v->star >> 48 | 3, syscall_ss(v->star, 3), 3, to64);
 	flags_if_changed(v);
 	return CPU_JUMP;
 }

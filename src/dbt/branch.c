@@ -85,7 +85,7 @@ void translate_push_pop(struct tr *t)
 		return;
 	}
 	if (khigh(t) && !stack_soft(t) && in->op == OP_PUSH && in->rm == RSP && in->opsize == 8) {
-		push_rsp(t);
+		rsp_value(t);
 		return;
 	}
 	if (stack_soft(t) && (in->op == OP_PUSH ? quick_push(t) : quick_pop(t)))

@@ -162,6 +162,7 @@ struct table_used { u32 count, idx[TABLE_PLACES]; };
 /* Pages that run as it is but for some instructions (native.c). Index 0 is none. */
 #define PATCH_PAGES (PATCH_SIZE >> PAGE_SHIFT)
 #define SEEN_SIZE 8192u
+struct pause { u16 since, epochs; }; /* something does not happen meanwhile */
 struct patch_pool { u16 used, free, next[PATCH_PAGES]; };
 
 struct cache {
@@ -175,8 +176,8 @@ struct cache {
 	u64 generation;   /* changes when numbers of exits and blocks come to mean others */
 	u64 premise[PREMISE_COUNT]; /* what the blocks that rest on it were translated for */
 	bool native_now;  /* the user tables may lead to code as it is */
-	u16 less_since, less; /* native.c: fewer pages are left to the translator, since when and for how long */
 	bool native_off;  /* not in this VM: some translated code could give rights */
+	struct pause leaves_less; /* it takes more until a page is left to the translator */
 	u16 table_kind[2]; /* which blocks (block_kind) the kernel and user tables hold */
 	struct mark stub_mark[40]; /* back-map of the lookup stubs; off from the cache's start */
 	u32 n_stub_marks;
@@ -251,7 +252,7 @@ struct slots {
 	u64 gs_base, kernel_gs_base;
 	u64 gs_host, kernel_gs_host; /* what the host's FS.base holds for them in kernel-high code */
 	u64 fs_base;
-	u64 sel[6];       /* of the data segments, to be read (enum seg_reg) */
+	u64 sel[6];       /* the selectors, to be read (enum seg_reg) */
 	u64 hold;         /* something waits for IF: setting it is for C */
 	u64 user_ready;   /* SYSRET may go straight to user code: view and table are right */
 	u64 iret_ready;   /* IRET too: no segment register would have to be cleared */

@@ -66,9 +66,7 @@ static void note_segment_bases(const struct vcpu *v, u8 flavour, bool synced)
 
 bool context_fast_user(const struct vcpu *v)
 {
-	u16 sel = v->star >> 48;
-
-	return v->cpl == 3 && !cpu_breakpoints_armed(v) && !shadow_high_is_foreign() && v->seg[SEG_CS].sel == ((sel + 16) | 3) && v->seg[SEG_SS].sel == ((sel + 8) | 3) &&
+	return v->cpl == 3 && !cpu_breakpoints_armed(v) && !shadow_high_is_foreign() && v->seg[SEG_CS].sel == syscall_cs(v->star, 3) && v->seg[SEG_SS].sel == syscall_ss(v->star, 3) &&
 	       v->intr_enabled && !(v->rflags & ~(u64)(FL_HOST | FL_RF | 2)) && ARENA->host.fsgsbase &&
 	       !ARENA->policy.no_chain;
 }
@@ -87,7 +85,7 @@ static bool user_ready(const struct vcpu *v, bool home)
  * leaves alone. */
 static void load_iret_slots(const struct vcpu *v, struct slots *k)
 {
-	u16 cs = ((v->star >> 48) + 16) & ~3, ss = ((v->star >> 48) + 8) & ~3;
+	u16 cs = syscall_cs(v->star, 3) & ~3, ss = syscall_ss(v->star, 3) & ~3;
 	u64 gdt = v->gdtr.base + engine.fold;
 	bool ready = k->user_ready && !((cs | ss) & 4) && (cs | 7) <= v->gdtr.limit && (ss | 7) <= v->gdtr.limit &&
 		     v->gdtr.base >> 63 && !(gdt >> 47) && cpu_segments_outlive_cpl0(v);

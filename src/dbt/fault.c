@@ -359,10 +359,10 @@ static bool in_shadow(const struct vcpu *v, const struct mark *m, u64 rip)
 }
 
 /* A block of one instruction, which is done: what follows it (#DB of a single step) comes with
- * its exit. */
+ * its exit. (Branches of such blocks are neither chained nor looked up.) */
 static bool must_exit(const struct block *b, const struct mark *m)
 {
-	return (b->mode & MODE_STEP) && (m->goff || m->kind == MARK_TARGET || m->kind == MARK_BRANCH);
+	return (b->mode & MODE_STEP) && m->goff;
 }
 
 /* Leaves at this PC of a block if the mark allows it. False: step on. */

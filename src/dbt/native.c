@@ -69,20 +69,31 @@ static u16 epoch_now(void) { return (u16)(__builtin_ia32_rdtsc() >> 30); }
  * more pages are left: mostly that ends, with few. Where it does not, all of them are taken back,
  * and for a while more has to happen until one is left. A process that comes to translated pages
  * as often without them is translated as a whole. Either lasts longer each time. */
-static struct { u32 life, window, events; u16 since, epochs; } rest;
+static struct { u32 life, window, events; struct pause pause; } rest;
 
 #define PAUSE_MOST 256 /* epochs */
 
-static u16 longer(u16 epochs) { return !epochs ? 2 : epochs < PAUSE_MOST ? 2 * epochs : epochs; }
+static u16 paused_for(const struct pause *p) { return (u16)(epoch_now() - p->since); }
+static bool is_on(const struct pause *p) { return paused_for(p) < p->epochs; }
+
+static void begin(struct pause *p)
+{
+	p->since = epoch_now();
+	p->epochs = !p->epochs ? 2 : p->epochs < PAUSE_MOST ? 2 * p->epochs : p->epochs;
+}
 
 static u32 life_of_view(void) { return ARENA->view[engine.slot].life; }
 
 static bool rests(void)
 {
-	return rest.epochs && rest.life == life_of_view() && (u16)(epoch_now() - rest.since) < rest.epochs;
+	return rest.pause.epochs && rest.life == life_of_view() && is_on(&rest.pause);
 }
 
-static bool leaves_less(void) { return (u16)(epoch_now() - cache->less_since) < cache->less; }
+static void try_again(u64 page)
+{
+	pages[page >> PAGE_SHIFT].state = PAGE_UNKNOWN;
+	cache_drop_range(gpa(page), 0, PAGE_SIZE, true);
+}
 
 /* False: there are none. */
 static bool take_back_pages(void)
@@ -92,17 +103,15 @@ static bool take_back_pages(void)
 	for (u64 pfn = 0; pfn < n_pages; pfn++) {
 		if (pages[pfn].state != PAGE_REFUSED || !pages[pfn].left)
 			continue;
-		pages[pfn].state = PAGE_UNKNOWN;
-		cache_drop_range(gpa(pfn << PAGE_SHIFT), 0, PAGE_SIZE, true);
+		try_again(pfn << PAGE_SHIFT);
 		any = true;
 	}
 	if (!any)
 		return false;
 	/* Long ago: a shorter one will do. */
-	if ((u16)(epoch_now() - cache->less_since) > 4 * cache->less)
-		cache->less = 0;
-	cache->less = longer(cache->less);
-	cache->less_since = epoch_now();
+	if (paused_for(&cache->leaves_less) > 4 * cache->leaves_less.epochs)
+		cache->leaves_less.epochs = 0;
+	begin(&cache->leaves_less);
 	return true;
 }
 
@@ -111,7 +120,7 @@ static void tire(struct vcpu *v)
 	u32 now = (u32)(__builtin_ia32_rdtsc() >> TIRE_SHIFT);
 
 	if (rest.life != life_of_view())
-		rest.life = life_of_view(), rest.epochs = 0;
+		rest.life = life_of_view(), rest.pause.epochs = 0;
 	if (rest.window != now)
 		rest.events = 0;
 	rest.window = now;
@@ -122,8 +131,7 @@ static void tire(struct vcpu *v)
 		v->counters[CTR_NATIVE_BACK]++;
 		return;
 	}
-	rest.since = epoch_now();
-	rest.epochs = longer(rest.epochs);
+	begin(&rest.pause);
 }
 
 /* But for what user code itself has: CS, SS and flags. The data segment registers hold what the
@@ -146,9 +154,7 @@ bool native_allowed(const struct vcpu *v)
 
 bool native_after_sysret(const struct vcpu *v)
 {
-	u16 sel = v->star >> 48;
-
-	return ((sel + 16) | 3) == HOST_USER_CS && ((sel + 8) | 3) == HOST_USER_SS && machine_allows(v);
+	return syscall_cs(v->star, 3) == HOST_USER_CS && syscall_ss(v->star, 3) == HOST_USER_SS && machine_allows(v);
 }
 
 /* --- what a page holds ----------------------------------------------------------------------- */
@@ -433,7 +439,7 @@ static void grow_older(u32 by)
 /* Translated blocks belong to an address, which for most programs is another one each time. */
 static bool entered_often(struct vcpu *v, u64 a)
 {
-	unsigned self = ARENA->view[engine.slot].life & 15, at = a >> PAGE_SHIFT & 255;
+	unsigned self = life_of_view() & 15, at = a >> PAGE_SHIFT & 255;
 	gpa_t unused;
 	struct native_page *p = is_young() ? page_at(v, a, &unused) : NULL;
 
@@ -494,7 +500,7 @@ static bool often(u32 *events, u32 *window)
 	if (*window != now)
 		*events = now - *window < 16 ? *events >> (now - *window) : 0;
 	*window = now;
-	if (++*events < (leaves_less() ? EVENTS_LESS : EVENTS_MAX))
+	if (++*events < (is_on(&cache->leaves_less) ? EVENTS_LESS : EVENTS_MAX))
 		return false;
 	*events = 0;
 	return true;
@@ -528,8 +534,7 @@ void native_tick(struct vcpu *v)
 	p = page_at(v, v->rip, &at);
 	if (!p || p->state != PAGE_REFUSED || (u16)(epoch_now() - p->when) < AGAIN_AFTER << p->left)
 		return;
-	p->state = PAGE_UNKNOWN;
-	cache_drop_range(gpa(at.v & PAGE_MASK), 0, PAGE_SIZE, true);
+	try_again(at.v & PAGE_MASK);
 }
 
 /* By address, in this view only: a page that is hot for one is translated for all. */

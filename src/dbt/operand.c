@@ -278,20 +278,6 @@ void rsp_value(struct tr *t)
 	value_done(t, reg, in->rsp_written);
 }
 
-void push_rsp(struct tr *t)
-{
-	struct emit *e = &t->e;
-	struct reenc r = { .form = MEM_NONE, .rsp_repl = R8, .load_to = REG_NONE };
-
-	emit_mark(e, MARK_BOUNDARY);
-	emit_spill(e, R8);
-	emit_mark(e, MARK_RESTART);
-	emit_mov_imm(e, R8, -t->fold);
-	emit_lea_sum(e, R8, RSP, R8, 0);
-	emit_reencoded(e, &t->in, &r);
-	value_done(t, R8, false);
-}
-
 static void lea_khigh_rsp_base(struct tr *t)
 {
 	struct emit *e = &t->e;

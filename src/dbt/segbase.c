@@ -1,4 +1,4 @@
-/* Segment bases and selectors in line: SWAPGS, RDFSBASE to WRGSBASE, MOV from a data segment register,
+/* Segment bases and selectors in line: SWAPGS, RDFSBASE to WRGSBASE, MOV from a segment register,
  * which kernels execute at every switch of processes.
  *
  * Kernel-high code finds them in its slots; context.c copies them from struct vcpu and back.

@@ -209,7 +209,6 @@ static bool translate_syscall(struct tr *t)
 {
 	struct emit *e = &t->e;
 	u64 lstar = t->v->lstar;
-	u16 cs = t->v->star >> 32;
 	u32 id;
 
 	if (!(t->b->mode & MODE_FAST) || !syscall_premises(t) || (t->v->sfmask & FL_HOST) != FL_HOST ||
@@ -238,8 +237,8 @@ static bool translate_syscall(struct tr *t)
 	emit_u32(e, FL_IF | 2);
 	if (t->v->sfmask & FL_IF)
 		emit_store_imm(e, K(intr), 0);
-	emit_store_imm(e, K(sel[SEG_CS]), cs & ~3);
-	emit_store_imm(e, K(sel[SEG_SS]), (u16)(cs + 8));
+	emit_store_imm(e, K(sel[SEG_CS]), syscall_cs(t->v->star, 0));
+	emit_store_imm(e, K(sel[SEG_SS]), syscall_ss(t->v->star, 0));
 	emit_mov_imm(e, RAX, t->fold);
 	emit_wrgsbase_rax(e);
 	emit_lea_sum(e, RSP, RSP, RAX, 0);
@@ -426,7 +425,7 @@ static void emit_fetch_desc(struct emit *e, u64 at, u64 to)
 static bool translate_iret(struct tr *t)
 {
 	struct emit *e = &t->e;
-	u16 sel = t->v->star >> 48, spilled = 1u << RAX | 1u << RCX | 1u << RDX | 1u << R11;
+	u16 spilled = 1u << RAX | 1u << RCX | 1u << RDX | 1u << R11;
 	u32 slow[7], stored, start = e->off;
 
 	if (!khigh(t) || t->in.opsize != 8 || !syscall_premises(t))
@@ -446,8 +445,8 @@ static bool translate_iret(struct tr *t)
 	stored = emit_jcc(e, CC_NE);
 	emit_cmp_zero(e, K(iret_ready));
 	slow[0] = emit_jcc(e, CC_E);
-	slow[1] = emit_check_sel(e, RDX, (sel + 16) | 3);
-	slow[2] = emit_check_sel(e, RCX, (sel + 8) | 3);
+	slow[1] = emit_check_sel(e, RDX, syscall_cs(t->v->star, 3));
+	slow[2] = emit_check_sel(e, RCX, syscall_ss(t->v->star, 3));
 	slow[3] = emit_check_desc(e, DESC_USER_CS, K(desc_cs));
 	slow[4] = emit_check_desc(e, DESC_USER_SS, K(desc_ss));
 	EMIT(e, 0x44, 0x89, 0xd8); /* mov eax, r11d */

@@ -67,7 +67,6 @@ bool khigh_direct(const struct insn *in); /* can kernel-high code run it as gs:[
  * mark has been set by the caller; returns with spills undone and marked. */
 void emit_direct(struct tr *t, i8 load_to, i8 rsp_repl);
 void rsp_value(struct tr *t); /* an instruction of kernel-high code that uses RSP as a value */
-void push_rsp(struct tr *t);  /* PUSH RSP there, with a direct operand */
 void translate_lea(struct tr *t);
 
 /* branch.c: the stack, and control transfer, which ends the block. */

@@ -1,8 +1,8 @@
 /* Which CPU the views run on: all on one, for only one of them runs at a time, and handing
  * over to a process on the same CPU takes a third of the time. It is the one that the
  * host's scheduler has put them on. Twice a second the monitor looks how long they had to wait
- * for it: if that is long they move to an idle one, and where there is none they are left to
- * the scheduler until they need not wait any more.
+ * for it, more than a hand-over takes: if that is long they move to an idle one, and where there
+ * is none they are left to the scheduler until they need not wait any more.
  *
  * Where the host does not tell of waiting times (/proc/PID/schedstat), nothing is bound. */
 #include <sched.h>
@@ -17,12 +17,14 @@
 #define BUSY_NS 50000000UL /* less work than this in an interval says nothing */
 #define HANDOVER_NS 5000UL /* a wait shorter than this is for the view that hands over, not for others */
 
+struct times { u64 ran, waited, waits; }; /* waits: how often it was given a CPU */
+
 static struct {
 	bool active;
 	cpu_set_t allowed;
 	int cpu;          /* -1: not bound */
 	struct timespec last;
-	struct times { u64 ran, waited, waits; } seen[VIEW_MAX];
+	struct times seen[VIEW_MAX];
 	u64 idle[CPU_SETSIZE]; /* ticks so far */
 } affinity = { .cpu = -1 };
 

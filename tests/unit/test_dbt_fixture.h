@@ -19,4 +19,5 @@ static void dbt_map(void)
 	map_fixed(PRIVATE_HVA, 0x40000000UL + VIEW_MAX * TABLE_SIZE);
 }
 
-__attribute__((unused)) static bool dbt_start(void) { return dbt_init(ARENA->shadow_area, 900UL << 20); }
+#define DBT_ROOM (900UL << 20)
+static bool dbt_start(void) { return dbt_init(ARENA->shadow_area, DBT_ROOM); }

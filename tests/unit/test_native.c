@@ -59,10 +59,10 @@ static int machine_setup(void **state)
 	map_fixed(PHYS_HVA, RAM);
 	ARENA->machine.phys = (struct physmem){ RAM, PHYS_4G };
 	memset((void *)PHYS_HVA, 0x90, RAM);
-	shadow_init(ARENA->shadow_area, POOL);
+	shadow_init((u8 *)ARENA->shadow_area + DBT_ROOM, POOL);
 	VCPU->cpl = 3;
 	ARENA->view[0].life = 1;
-	return dbt_init((u8 *)ARENA->shadow_area + POOL, 800UL << 20) ? 0 : -1;
+	return dbt_start() ? 0 : -1;
 }
 
 static void test_left_and_taken_back(void **state)

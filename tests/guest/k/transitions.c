@@ -391,7 +391,8 @@ static void written_bases(void)
 const struct test tests[] = {
 	{ "transitions.return_read_order", return_read_order },
 	{ "transitions.softness_forgotten", softness_forgotten },
-	{ "transitions.syscall", syscall_basic }, { "transitions.syscall_reads_segments", syscall_reads_segments }, { "transitions.syscall_disabled", syscall_disabled },
+	{ "transitions.syscall", syscall_basic }, { "transitions.syscall_reads_segments", syscall_reads_segments },
+	{ "transitions.syscall_disabled", syscall_disabled },
 	{ "transitions.swapgs", swapgs }, { "transitions.iret", iret },
 	{ "transitions.far", far_transfers }, { "transitions.segments", segments },
 	{ "transitions.bases", bases }, { "transitions.written_bases", written_bases }, { "transitions.int_n", int_n }, { NULL, NULL },
